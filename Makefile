@@ -1,0 +1,63 @@
+SHELL := bash
+FUZZTIME ?= 10s
+COUNT ?= 6
+
+golangci-lint := go tool -modfile=tools/golangci-lint.mod golangci-lint
+benchstat := go tool -modfile=tools/benchstat.mod benchstat
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## Build bin/thence
+	go build -trimpath -o bin/thence ./cmd/thence
+
+.PHONY: test
+test: ## Run all tests
+	go test ./...
+
+.PHONY: test-race
+test-race: ## Run the short tests under the race detector
+	go test -race -short ./...
+
+.PHONY: lint
+lint: ## Run golangci-lint (the first run builds it)
+	$(golangci-lint) run ./...
+
+.PHONY: bench
+bench: ## Run the benchmarks COUNT=6 times, into bin/bench.txt; OLD=file compares
+	@mkdir -p bin
+	set -o pipefail; go test ./... -run '^$$' -bench . -benchmem -count $(COUNT) | tee bin/bench.txt
+	$(benchstat) $(OLD) bin/bench.txt
+
+.PHONY: check
+check: ## Run vet, lint and test
+	go vet ./...
+	$(MAKE) lint
+	$(MAKE) test
+
+.PHONY: kill-long
+kill-long: ## Run the longer form of the kill test (half an hour at most)
+	go test ./integration_test -run TestKill -count=1 -timeout 30m -v -args -long
+
+.PHONY: fuzz
+fuzz: ## Run each fuzz target for FUZZTIME=10s
+	@set -e -o pipefail; \
+	{ grep -rHo --include='*_test.go' '^func Fuzz[A-Za-z0-9_]*' . || true; } | while IFS=: read -r file func; do \
+		echo "$${func#func } in $$(dirname "$$file")"; \
+		go test "$$(dirname "$$file")" -run '^$$' -fuzz "^$${func#func }\$$" -fuzztime $(FUZZTIME) </dev/null; \
+	done
+
+.PHONY: tools
+tools: ## Build the pinned tools into bin/
+	go build -modfile=tools/golangci-lint.mod -o bin/golangci-lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+	go build -modfile=tools/benchstat.mod -o bin/benchstat golang.org/x/perf/cmd/benchstat
+	go build -modfile=tools/nats.mod -o bin/nats github.com/nats-io/natscli/nats
+	go build -modfile=tools/stripe-mock.mod -o bin/stripe-mock github.com/stripe/stripe-mock
+
+.PHONY: clean
+clean: ## Remove what was built here
+	rm -rf bin thence coverage.*
