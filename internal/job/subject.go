@@ -1,0 +1,163 @@
+package job
+
+import (
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+)
+
+// Address is where a job goes: a context of a worker pool.
+type Address struct {
+	Pool    string
+	Context string
+}
+
+// KeysBucket is the key-value bucket that holds the installation's keys. No pool may have its name.
+const KeysBucket = "thence-keys"
+
+var (
+	poolName    = regexp.MustCompile(`^[a-zA-Z0-9_-]{1,32}$`)
+	contextName = regexp.MustCompile(`^[a-zA-Z0-9_=/-]{1,128}$`)
+	scriptName  = regexp.MustCompile(`^([a-zA-Z_][a-zA-Z0-9_]{0,99}|inline-[0-9a-f]{16})$`)
+	serviceName = regexp.MustCompile(`^[a-z][a-z0-9_-]{0,31}$`)
+	callID      = regexp.MustCompile(`^[0-9]{1,20}-[0-9]{1,6}$`)
+)
+
+// ValidPool tells why name can't be a pool's name; nil when it can.
+func ValidPool(name string) error {
+	if !poolName.MatchString(name) {
+		return fmt.Errorf("worker pool %q: a name is 1 to 32 of a-z A-Z 0-9 _ -", name)
+	}
+	if name == KeysBucket {
+		return fmt.Errorf("worker pool %q: the name is taken by the bucket of the installation's keys", name)
+	}
+	return nil
+}
+
+// ValidContext tells why name can't be a context's name; nil when it can. A context is a key of the pool's bucket, hence
+// what NATS allows in a key (ADR-8), less the dot.
+func ValidContext(name string) error {
+	if !contextName.MatchString(name) {
+		return fmt.Errorf("context %q: a name is 1 to 128 of a-z A-Z 0-9 _ = / -", name)
+	}
+	return nil
+}
+
+// ValidScript tells whether name can be a script's name.
+func ValidScript(name string) bool { return scriptName.MatchString(name) }
+
+// ValidService tells whether name can be a service's name.
+func ValidService(name string) bool { return serviceName.MatchString(name) }
+
+func validCallID(id string) bool { return callID.MatchString(id) }
+
+// ParseAddress reads `<pool>.<context>`. The context may be one that no bucket can hold: see [ValidContext].
+func ParseAddress(subject string) (Address, error) {
+	pool, context, ok := strings.Cut(subject, ".")
+	if !ok || strings.Contains(context, ".") || context == "" {
+		return Address{}, fmt.Errorf("subject %q: want 2 tokens, <pool>.<context>, got %d", subject, strings.Count(subject, ".")+1)
+	}
+	if strings.ContainsAny(context, "*> \t\r\n") {
+		return Address{}, fmt.Errorf("subject %q: a context has no wildcard and no space", subject)
+	}
+	return Address{pool, context}, ValidPool(pool)
+}
+
+// Valid tells why a job can't go to this address; nil when it can.
+func (a Address) Valid() error {
+	if err := ValidPool(a.Pool); err != nil {
+		return err
+	}
+	return ValidContext(a.Context)
+}
+
+// String is the subject of the context's jobs.
+func (a Address) String() string { return a.Pool + "." + a.Context }
+
+// CallSubject is where a call to a service waits to be made.
+func (a Address) CallSubject(service string) string { return a.String() + ".call." + service }
+
+// RetrySubject is where the timer of a call's next try stands.
+func (a Address) RetrySubject(call string) string { return a.String() + ".retry." + call }
+
+// DeadSubject is where the dead letter of a job stands; id is the job's sequence, or an effect's "<sequence>-<index>".
+func (a Address) DeadSubject(id string) string { return a.String() + ".dead." + id }
+
+// ContextSubject is where the context's commits stand.
+func (a Address) ContextSubject() string { return "$KV." + a.Pool + "." + a.Context }
+
+// Names of a pool's streams.
+
+// JobsStream names the work queue of the pool's jobs.
+func JobsStream(pool string) string { return "JOBS_" + pool }
+
+// CallsStream names the work queue of the pool's calls and their timers.
+func CallsStream(pool string) string { return "CALLS_" + pool }
+
+// DeadStream names the stream of the pool's dead letters.
+func DeadStream(pool string) string { return "DEAD_" + pool }
+
+// ContextsStream names the stream below the pool's bucket of contexts.
+func ContextsStream(pool string) string { return "KV_" + pool }
+
+// Origin names an effect: the index-th thing that the job at Sequence of a context asked for.
+type Origin struct {
+	Address
+	Sequence uint64
+	Index    int
+}
+
+// Valid tells whether the origin names anything.
+func (o Origin) Valid() bool { return o.Sequence > 0 }
+
+// ID is the effect's id as scripts and people see it.
+func (o Origin) ID() string { return EffectID(o.Sequence, o.Index) }
+
+// String is the origin as a header carries it.
+func (o Origin) String() string { return o.Address.String() + "." + o.ID() }
+
+// EffectID is "<sequence>-<index>".
+func EffectID(sequence uint64, index int) string {
+	return strconv.FormatUint(sequence, 10) + "-" + strconv.Itoa(index)
+}
+
+// ParseEffectID reads "<sequence>-<index>".
+func ParseEffectID(id string) (sequence uint64, index int, err error) {
+	if !validCallID(id) {
+		return 0, 0, fmt.Errorf("%q: want <sequence>-<index>", id)
+	}
+	s, i, _ := strings.Cut(id, "-")
+	if sequence, err = strconv.ParseUint(s, 10, 64); err != nil || sequence == 0 {
+		return 0, 0, fmt.Errorf("%q: %q is no sequence", id, s)
+	}
+	index, err = strconv.Atoi(i)
+	return sequence, index, err
+}
+
+// ParseOrigin reads <pool>.<context>.<sequence>-<index>.
+func ParseOrigin(s string) (Origin, error) {
+	at := strings.LastIndexByte(s, '.')
+	if at < 0 {
+		return Origin{}, fmt.Errorf("%q: want <pool>.<context>.<sequence>-<index>", s)
+	}
+	a, err := ParseAddress(s[:at])
+	if err != nil {
+		return Origin{}, err
+	}
+	seq, index, err := ParseEffectID(s[at+1:])
+	if err != nil {
+		return Origin{}, err
+	}
+	return Origin{a, seq, index}, a.Valid()
+}
+
+// ParseCallSubject reads <pool>.<context>.call.<service>.
+func ParseCallSubject(subject string) (Address, error) {
+	part := strings.Split(subject, ".")
+	if len(part) != 4 || part[2] != "call" {
+		return Address{}, fmt.Errorf("subject %q: want <pool>.<context>.call.<service>", subject)
+	}
+	a := Address{part[0], part[1]}
+	return a, a.Valid()
+}

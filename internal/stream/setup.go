@@ -1,0 +1,298 @@
+package stream
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/thence-dev/thence/internal/job"
+)
+
+// Options say how streams are made. They have no effect on streams that exist.
+type Options struct {
+	Replicas int   // of every stream; default 1
+	MaxBytes int64 // of every stream; default 1 GiB
+}
+
+func (o Options) withDefaults() Options {
+	if o.Replicas == 0 {
+		o.Replicas = 1
+	}
+	if o.MaxBytes == 0 {
+		o.MaxBytes = 1 << 30
+	}
+	return o
+}
+
+// minFirstSeq tells a stream that was made by us from one that was not: ours begin at the time in microseconds, so that a
+// stream which was deleted and made again goes on above the old one, and no ack held from the old one can touch it.
+const minFirstSeq = 1e15
+
+// callsBound names the bound of the calls stream, in bytes, in its metadata.
+const callsBound = "thence_max_bytes"
+
+// Consumer settings. The ack wait is how long a job of a dead worker lies still; see protocol rule 9 in docs/adr.
+const (
+	ackWait       = 5 * time.Second
+	maxAckPending = 100_000
+	workers       = "workers"
+)
+
+// Ensure makes the pool's streams, bucket and jobs consumer where they are missing, and checks those that exist. Many workers
+// may call it at once. It returns an error that wraps ErrUnfit when what is there can't be used, and says why.
+func Ensure(ctx context.Context, nc *nats.Conn, name string, o Options) (*Pool, error) {
+	p, err := Open(nc, name)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkServer(nc.ConnectedServerVersion()); err != nil {
+		return nil, err
+	}
+	o = o.withDefaults()
+	for _, s := range p.streams(o) {
+		if err := p.ensureStream(ctx, s.config, s.fits); err != nil {
+			return nil, err
+		}
+	}
+	if err := p.ensureBucket(ctx, o); err != nil {
+		return nil, err
+	}
+	_, err = p.ensureConsumer(ctx, job.JobsStream(name), jetstream.ConsumerConfig{Durable: workers, MaxAckPending: maxAckPending})
+	return p, err
+}
+
+func checkServer(version string) error {
+	have, want := numbers(version), numbers(MinServer)
+	if slices.Compare(have, want) < 0 {
+		return fmt.Errorf("nats-server %s %w: Thence needs %s or newer (work queues, schedules and syncs of older ones lose messages)",
+			version, ErrUnfit, MinServer)
+	}
+	return nil
+}
+
+func numbers(version string) []int {
+	version, _, _ = strings.Cut(strings.TrimPrefix(version, "v"), "-")
+	var n []int
+	for _, part := range strings.Split(version, ".") {
+		i, err := strconv.Atoi(part)
+		if err != nil {
+			return nil
+		}
+		n = append(n, i)
+	}
+	return n
+}
+
+type wanted struct {
+	config jetstream.StreamConfig
+	fits   func(jetstream.StreamConfig) string // empty, or what is wrong
+}
+
+func (p *Pool) streams(o Options) []wanted {
+	first := uint64(time.Now().UnixMicro())
+	base := jetstream.StreamConfig{
+		Storage: jetstream.FileStorage, Replicas: o.Replicas, MaxBytes: o.MaxBytes,
+		Discard: jetstream.DiscardNew, AllowDirect: true, MaxMsgSize: job.MaxJob, Duplicates: 2 * time.Minute,
+	}
+	jobs, calls, dead := base, base, base
+	jobs.Name, jobs.Subjects = job.JobsStream(p.Name), []string{p.Name + ".*"}
+	jobs.Description = "Thence: jobs of the worker pool " + p.Name
+	jobs.Retention, jobs.FirstSeq = jetstream.WorkQueuePolicy, first
+	calls.Name, calls.Subjects = job.CallsStream(p.Name), []string{p.Name + ".*.call.*", p.Name + ".*.retry.*"}
+	calls.Description = "Thence: calls of the worker pool " + p.Name + " and the timers of their retries"
+	calls.Retention, calls.FirstSeq = jetstream.WorkQueuePolicy, first
+	calls.AllowMsgSchedules, calls.AllowMsgTTL = true, true
+	// A stream with schedules can't discard new messages (error 10052), and one that discards old ones must never be full. So it has no
+	// limit of its own, and workers keep it below the bound in its metadata: see Pool.RoomForCalls.
+	calls.Discard, calls.MaxBytes = jetstream.DiscardOld, -1
+	calls.Metadata = map[string]string{callsBound: strconv.FormatInt(o.MaxBytes, 10)}
+	dead.Name, dead.Subjects = job.DeadStream(p.Name), []string{p.Name + ".*.dead.*"}
+	dead.Description = "Thence: dead letters of the worker pool " + p.Name
+	dead.MaxMsgsPerSubject, dead.MaxMsgSize = 1, -1
+	return []wanted{{jobs, fitsJobs}, {calls, fitsCalls}, {dead, fitsDead}}
+}
+
+func fitsJobs(c jetstream.StreamConfig) string {
+	switch {
+	case c.AllowMsgSchedules || c.AllowMsgTTL || c.AllowRollup || c.AllowAtomicPublish:
+		return "it allows schedules, TTL, roll-up or batches: by headers alone, whoever may publish jobs could then do more than that"
+	case c.Discard != jetstream.DiscardNew:
+		return "it discards old messages when full, want discard new"
+	case c.MaxBytes <= 0:
+		return "it has no max_bytes: a full disk stops the whole server, so it needs a bound below that"
+	default:
+		return fitsQueue(c)
+	}
+}
+
+func fitsCalls(c jetstream.StreamConfig) string {
+	switch {
+	case !c.AllowMsgSchedules:
+		return "it does not allow message schedules, which retries wait on"
+	case c.MaxBytes > 0 || c.MaxMsgs > 0 || c.MaxAge > 0 || c.MaxMsgsPerSubject > 0:
+		return "it has a limit, and would drop old calls when it is reached; workers keep it below " + callsBound + " in its metadata instead"
+	default:
+		return fitsQueue(c)
+	}
+}
+
+func fitsQueue(c jetstream.StreamConfig) string {
+	switch {
+	case c.Retention != jetstream.WorkQueuePolicy:
+		return fmt.Sprintf("its retention is %s, want workqueue", c.Retention)
+	case c.FirstSeq < minFirstSeq:
+		return fmt.Sprintf("its first_seq is %d, want the time in microseconds (above 10^15): sequences must never repeat when a stream is made again",
+			c.FirstSeq)
+	case !c.AllowDirect:
+		return "it does not allow direct gets"
+	}
+	return ""
+}
+
+func fitsDead(c jetstream.StreamConfig) string {
+	switch {
+	case c.Retention != jetstream.LimitsPolicy:
+		return fmt.Sprintf("its retention is %s, want limits", c.Retention)
+	case c.MaxMsgsPerSubject != 1:
+		return fmt.Sprintf("it keeps %d messages a subject, want 1", c.MaxMsgsPerSubject)
+	case c.MaxBytes <= 0:
+		return "it has no max_bytes: a full disk stops the whole server, so it needs a bound below that"
+	}
+	return ""
+}
+
+func (p *Pool) ensureStream(ctx context.Context, want jetstream.StreamConfig, fits func(jetstream.StreamConfig) string) error {
+	s, err := p.js.Stream(ctx, want.Name)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		s, err = p.js.CreateStream(ctx, want)
+		if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) { // another worker was first
+			s, err = p.js.Stream(ctx, want.Name)
+		}
+	}
+	if err != nil {
+		return setupError("stream "+want.Name, err)
+	}
+	have := s.CachedInfo().Config
+	problem := fits(have)
+	if !slices.Equal(have.Subjects, want.Subjects) && problem == "" {
+		problem = fmt.Sprintf("its subjects are %q, want %q", have.Subjects, want.Subjects)
+	}
+	if problem != "" {
+		return fmt.Errorf("stream %s %w: %s. Change it with `nats stream edit`, or use another pool name", want.Name, ErrUnfit, problem)
+	}
+	return nil
+}
+
+func setupError(what string, err error) error {
+	var api *jetstream.APIError
+	switch {
+	case errors.Is(err, jetstream.ErrJetStreamNotEnabled), errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount):
+		return fmt.Errorf("%s: JetStream is not enabled on this server: start it with `nats-server -js`: %w", what, err)
+	case errors.As(err, &api) && strings.Contains(api.Description, "insufficient"):
+		return fmt.Errorf("%s: the server has no room for its max_bytes: give JetStream more storage, or init with a smaller --max-bytes: %w", what, err)
+	default:
+		return fmt.Errorf("%s: %w", what, err)
+	}
+}
+
+func (p *Pool) ensureBucket(ctx context.Context, o Options) error {
+	kv, err := p.js.KeyValue(ctx, p.Name)
+	if errors.Is(err, jetstream.ErrBucketNotFound) {
+		kv, err = p.js.CreateKeyValue(ctx, jetstream.KeyValueConfig{
+			Bucket: p.Name, Description: "Thence: contexts of the worker pool " + p.Name,
+			History: 64, MaxBytes: o.MaxBytes, Replicas: o.Replicas, Storage: jetstream.FileStorage,
+		})
+		if errors.Is(err, jetstream.ErrBucketExists) {
+			kv, err = p.js.KeyValue(ctx, p.Name)
+		}
+	}
+	if err != nil {
+		return setupError("bucket "+p.Name, err)
+	}
+	status, err := kv.Status(ctx)
+	if err != nil {
+		return setupError("bucket "+p.Name, err)
+	}
+	if status.TTL() != 0 {
+		return fmt.Errorf("bucket %s %w: its values expire after %s, and a context must not", p.Name, ErrUnfit, status.TTL())
+	}
+	return nil
+}
+
+// ensureConsumer makes a durable pull consumer, or checks the one that exists. Its ack wait and max_ack_pending may be tuned by operators.
+func (p *Pool) ensureConsumer(ctx context.Context, stream string, want jetstream.ConsumerConfig) (jetstream.Consumer, error) {
+	want.AckPolicy, want.AckWait, want.MaxDeliver, want.DeliverPolicy = jetstream.AckExplicitPolicy, ackWait, -1, jetstream.DeliverAllPolicy
+	c, err := p.js.Consumer(ctx, stream, want.Durable)
+	if errors.Is(err, jetstream.ErrConsumerNotFound) {
+		c, err = p.js.CreateConsumer(ctx, stream, want)
+		if errors.Is(err, jetstream.ErrConsumerExists) {
+			c, err = p.js.Consumer(ctx, stream, want.Durable)
+		}
+	}
+	if err != nil {
+		return nil, setupError(fmt.Sprintf("consumer %s of stream %s", want.Durable, stream), err)
+	}
+	have := c.CachedInfo().Config
+	problem := ""
+	switch {
+	case have.AckPolicy != want.AckPolicy:
+		problem = "its ack policy is not explicit"
+	case have.MaxDeliver > 0:
+		problem = fmt.Sprintf("its max_deliver is %d, which strands messages on a work queue; want none", have.MaxDeliver)
+	case have.FilterSubject != want.FilterSubject:
+		problem = fmt.Sprintf("its filter is %q, want %q", have.FilterSubject, want.FilterSubject)
+	}
+	if problem != "" {
+		return nil, fmt.Errorf("consumer %s of stream %s %w: %s", want.Durable, stream, ErrUnfit, problem)
+	}
+	return c, nil
+}
+
+// Keys returns the installation's keys, and makes them when there are none. Workers and operators alone may read them.
+func (p *Pool) Keys(ctx context.Context, o Options) (job.Keyring, error) {
+	var ring job.Keyring
+	kv, err := p.keysBucket(ctx, o.withDefaults())
+	if err != nil {
+		return ring, setupError("bucket "+job.KeysBucket, err)
+	}
+	entry, err := kv.Get(ctx, "keys")
+	if errors.Is(err, jetstream.ErrKeyNotFound) {
+		value, merr := json.Marshal(job.NewKeyring())
+		if merr != nil {
+			return ring, merr
+		}
+		if _, err := kv.Create(ctx, "keys", value); err != nil && !errors.Is(err, jetstream.ErrKeyExists) {
+			return ring, fmt.Errorf("make the installation's key: %w", err)
+		}
+		entry, err = kv.Get(ctx, "keys")
+	}
+	if err != nil {
+		return ring, fmt.Errorf("read the installation's keys: %w", err)
+	}
+	if err := json.Unmarshal(entry.Value(), &ring); err != nil {
+		return ring, fmt.Errorf("bucket %s, key keys: %w", job.KeysBucket, err)
+	}
+	return ring, nil
+}
+
+func (p *Pool) keysBucket(ctx context.Context, o Options) (jetstream.KeyValue, error) {
+	kv, err := p.js.KeyValue(ctx, job.KeysBucket)
+	if errors.Is(err, jetstream.ErrBucketNotFound) {
+		kv, err = p.js.CreateKeyValue(ctx, jetstream.KeyValueConfig{
+			Bucket: job.KeysBucket, Description: "Thence: keys of this installation; for workers and operators alone",
+			History: 1, MaxBytes: 1 << 20, Replicas: o.Replicas, Storage: jetstream.FileStorage,
+		})
+		if errors.Is(err, jetstream.ErrBucketExists) {
+			kv, err = p.js.KeyValue(ctx, job.KeysBucket)
+		}
+	}
+	return kv, err
+}

@@ -1,0 +1,353 @@
+package calls
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/thence-dev/thence/internal/job"
+	"github.com/thence-dev/thence/internal/stream"
+)
+
+// Config says what a Performer works with. All fields must be given.
+type Config struct {
+	Pool     *stream.Pool
+	Keys     job.Keyring
+	Services Services
+	Secrets  func(name string) (string, bool)
+	Grace    time.Duration // how long calls under way may take to end after Run's ctx did
+	Logger   *slog.Logger
+}
+
+// Performer makes a pool's calls. Run is called once.
+type Performer struct {
+	config  Config
+	clients map[string]*client
+	now     func() time.Time
+
+	mu       sync.Mutex
+	inFlight map[*stream.Delivery]struct{}
+}
+
+// batch is how many calls of a service are asked for ahead.
+const batch = 64
+
+// maxAge is how long after its first try a call is still tried. Stripe forgets an Idempotency-Key after 24 hours; a try after that could
+// be a second execution (rule 14).
+const maxAge = 23 * time.Hour
+
+// New makes a performer.
+func New(c Config) *Performer {
+	p := &Performer{config: c, clients: map[string]*client{}, now: time.Now, inFlight: map[*stream.Delivery]struct{}{}}
+	for _, s := range c.Services.all {
+		p.clients[s.Name] = newClient(s, c.Secrets)
+	}
+	return p
+}
+
+// Run performs calls of all services until ctx ends. It then takes no more, lets the calls under way end within the grace period, and
+// gives the others back: whoever takes them sends them under the same Idempotency-Key.
+func (p *Performer) Run(ctx context.Context) error {
+	var taking []*stream.Deliveries
+	for _, s := range p.config.Services.all {
+		d, err := p.config.Pool.Calls(ctx, s.Name, s.MaxInFlight, batch)
+		if err != nil {
+			stop(taking)
+			return err
+		}
+		taking = append(taking, d)
+	}
+	work, cut := context.WithCancel(context.WithoutCancel(ctx))
+	defer cut()
+	group, ctx := errgroup.WithContext(ctx)
+	for i, s := range p.config.Services.all {
+		group.Go(func() error { return p.serve(ctx, work, s, taking[i]) })
+	}
+	renewing, stopRenewing := context.WithCancel(work)
+	var renewer sync.WaitGroup
+	renewer.Go(func() { p.renew(renewing, taking[0].AckWait) })
+	stopping := context.AfterFunc(ctx, func() { stop(taking) })
+	grace := context.AfterFunc(ctx, func() { _ = pause(work, p.config.Grace); cut() })
+	err := group.Wait()
+	stopping()
+	grace()
+	stopRenewing()
+	renewer.Wait()
+	for _, c := range p.clients {
+		c.close()
+	}
+	return err
+}
+
+func stop(taking []*stream.Deliveries) {
+	for _, d := range taking {
+		d.Stop()
+	}
+}
+
+// serve takes a service's calls, each performed by a goroutine of its own, and waits for them in the end. The consumer's max_ack_pending bounds
+// them.
+func (p *Performer) serve(ctx, work context.Context, s Service, taking *stream.Deliveries) error {
+	var under sync.WaitGroup
+	defer under.Wait()
+	for {
+		d, err := taking.Next()
+		if errors.Is(err, stream.ErrStopped) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("take calls of %s: %w", s.Name, err)
+		}
+		if ctx.Err() != nil {
+			p.try(d.GiveBack(0))
+			continue
+		}
+		under.Go(func() { p.hold(work, s, d) })
+	}
+}
+
+// hold keeps a call from being handed to others while it is performed.
+func (p *Performer) hold(ctx context.Context, s Service, d *stream.Delivery) {
+	p.mu.Lock()
+	p.inFlight[d] = struct{}{}
+	p.mu.Unlock()
+	err := p.perform(ctx, s, d)
+	p.mu.Lock()
+	delete(p.inFlight, d)
+	p.mu.Unlock()
+	switch {
+	case err == nil:
+		p.try(d.Ack())
+	case ctx.Err() != nil:
+		p.try(d.GiveBack(0))
+	default:
+		p.config.Logger.Warn("call is held up; it comes again", "subject", d.Message.Subject, "error", err)
+		p.try(d.GiveBack(time.Second))
+	}
+}
+
+func (p *Performer) try(err error) {
+	if err != nil {
+		p.config.Logger.Debug("ack not sent", "error", err)
+	}
+}
+
+func (p *Performer) renew(ctx context.Context, ackWait time.Duration) {
+	tick := time.NewTicker(ackWait / 3)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			p.mu.Lock()
+			for d := range p.inFlight {
+				p.try(d.Working())
+			}
+			p.mu.Unlock()
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// perform takes a call through one try. When it returns nil the call's message has served: the answer is on the stream, or the next try is on
+// the server's timer, or the call is closed. Any error leaves the message for another time.
+func (p *Performer) perform(ctx context.Context, s Service, d *stream.Delivery) error {
+	a, call, err := p.read(d.Message)
+	if err != nil {
+		return p.bury(ctx, d.Message, err)
+	}
+	open, err := p.open(ctx, a, call)
+	if err != nil {
+		return err
+	}
+	if !open {
+		p.config.Logger.Debug("call is closed, not sent", "context", a.Context, "call", call.ID)
+		return nil
+	}
+	now := p.now()
+	if call.First.IsZero() {
+		call.First = now.UTC()
+	} else if now.Sub(call.First) > maxAge {
+		return p.answer(ctx, a, call, outcomeUnknown(call))
+	}
+	call.Attempt++
+	got := p.clients[s.Name].send(ctx, call)
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	p.logTry(a, call, got)
+	if got.retry && call.Attempt < s.Attempts {
+		return p.retryLater(ctx, a, call, s, got)
+	}
+	return p.answer(ctx, a, call, got.answer)
+}
+
+// read reads a call's message, which only a worker can have made.
+func (p *Performer) read(m job.Message) (job.Address, job.Call, error) {
+	var call job.Call
+	a, err := job.ParseCallSubject(m.Subject)
+	if err != nil {
+		return a, call, err
+	}
+	if err := p.config.Keys.Verify(m); err != nil {
+		return a, call, err
+	}
+	if err := json.Unmarshal(m.Data, &call); err != nil {
+		return a, call, fmt.Errorf("the call is not JSON: %w", err)
+	}
+	_, _, err = job.ParseEffectID(call.ID)
+	return a, call, err
+}
+
+// bury ends a message that is no call of ours as a dead letter.
+func (p *Performer) bury(ctx context.Context, m job.Message, why error) error {
+	a, err := job.ParseCallSubject(m.Subject)
+	if err != nil {
+		return err
+	}
+	reason := job.ReasonMalformed
+	if errors.Is(why, job.ErrNoProof) {
+		reason = job.ReasonForged
+	}
+	id := fmt.Sprintf("call-%d", m.Sequence)
+	p.config.Logger.Warn("call is a dead letter", "context", a.Context, "job_id", id, "reason", reason, "error", why)
+	body, err := job.Encode(job.DeadLetter{
+		Error: job.Error{Reason: reason, Message: why.Error()}, Job: id, Context: a.String(), Time: p.now().UTC(), Message: m.Copy(),
+	})
+	if err != nil {
+		return err
+	}
+	return p.config.Pool.Publish(ctx, job.Message{Subject: a.DeadSubject(id), Data: body})
+}
+
+// open asks the context's leader whether the call still waits for its answer (rule 11). An answer that is older than the commit which opened
+// the call is no answer: it is asked again.
+func (p *Performer) open(ctx context.Context, a job.Address, call job.Call) (bool, error) {
+	for wait := 5 * time.Millisecond; ; wait = min(2*wait, time.Second) {
+		entry, err := p.config.Pool.ContextFromLeader(ctx, a.Context)
+		if err == nil && entry.Revision >= call.Revision {
+			if entry.Data == nil {
+				return false, nil // the context was deleted by an operator
+			}
+			c, err := job.DecodeCommit(entry.Data)
+			_, open := c.Calls[call.ID]
+			return open, err
+		}
+		if err := pause(ctx, wait); err != nil {
+			return false, err
+		}
+	}
+}
+
+// retryLater puts the next try on the server's timer, and lets go of the call: nobody waits, and the wait takes no place among the calls
+// in flight. The timer's message has no Nats-Msg-Id: with one, a late copy would replace the newer timer and then be taken
+// for a repeat, and nothing would be left (rule 12).
+func (p *Performer) retryLater(ctx context.Context, a job.Address, call job.Call, s Service, got result) error {
+	call.Last = got.answer.Failure.Message
+	body, err := job.Encode(call)
+	if err != nil {
+		return err
+	}
+	m := job.Message{Subject: a.CallSubject(s.Name), Data: body}
+	p.config.Keys.Sign(&m)
+	at := p.now().Add(s.wait(call.Attempt, got.after)).UTC()
+	m.Header["Nats-Schedule"] = []string{"@at " + at.Format(time.RFC3339Nano)}
+	m.Header["Nats-Schedule-Target"] = []string{m.Subject}
+	m.Subject = a.RetrySubject(call.ID)
+	return p.insist(ctx, a, call, m)
+}
+
+// wait is how long the next try waits after attempt tries: the backoff doubled each time, three quarters to the whole of it at
+// random, or what the API asked for if that is longer, and never more than the service's longest wait.
+func (s Service) wait(attempt int, asked time.Duration) time.Duration {
+	d := min(s.Backoff<<min(attempt-1, 20), s.MaxWait)
+	d -= rand.N(d/4 + 1)
+	return min(max(d, asked), s.MaxWait)
+}
+
+// answer puts what came of a call on the stream, as a job of its context.
+func (p *Performer) answer(ctx context.Context, a job.Address, call job.Call, ans job.Answer) error {
+	ans.Attempts = call.Attempt
+	body, err := job.Encode(ans)
+	if err != nil {
+		return err
+	}
+	if len(body) > job.MaxJob-8<<10 {
+		body, err = job.Encode(job.Answer{
+			Status: ans.Status, Attempts: ans.Attempts, Duration: ans.Duration,
+			Failure: &job.Failure{Type: job.FailureTooLarge, Message: fmt.Sprintf("the answer has %d bytes as a job, at most %d are allowed", len(body), job.MaxJob)},
+		})
+		if err != nil {
+			return err
+		}
+	}
+	seq, index, err := job.ParseEffectID(call.ID)
+	if err != nil {
+		return err
+	}
+	origin := job.Origin{Address: a, Sequence: seq, Index: index}
+	m := job.Message{Subject: a.String(), Data: body, Header: map[string][]string{
+		job.HeaderID:     {p.config.Keys.MessageID(p.config.Keys.Signing(), "answer", origin)},
+		job.HeaderCaller: {call.Service},
+		job.HeaderCall:   {call.ID},
+		job.HeaderType:   {job.TypeAnswer},
+	}}
+	if call.Trace != "" {
+		m.Header[job.HeaderTrace] = []string{call.Trace}
+	}
+	p.config.Keys.Sign(&m)
+	return p.insist(ctx, a, call, m)
+}
+
+// insist publishes until the stream has the message. The call's own message is held meanwhile, so that the call is not sent again.
+func (p *Performer) insist(ctx context.Context, a job.Address, call job.Call, m job.Message) error {
+	for wait := 20 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
+		err := p.config.Pool.Publish(ctx, m)
+		if err == nil {
+			return nil
+		}
+		if wait == 20*time.Millisecond {
+			p.config.Logger.Warn("an answer can't be stored; trying on", "context", a.Context, "call", call.ID, "error", err)
+		}
+		if err := pause(ctx, wait); err != nil {
+			return err
+		}
+	}
+}
+
+func (p *Performer) logTry(a job.Address, call job.Call, got result) {
+	attrs := []any{"context", a.Context, "service", call.Service, "call", call.ID, "attempt", call.Attempt, "status", got.answer.Status,
+		"took_ms", got.answer.Duration}
+	if f := got.answer.Failure; f != nil {
+		p.config.Logger.Info("call failed", append(attrs, "type", f.Type, "retry", got.retry, "error", f.Message)...)
+		return
+	}
+	p.config.Logger.Debug("call answered", attrs...)
+}
+
+func outcomeUnknown(call job.Call) job.Answer {
+	return job.Answer{Failure: &job.Failure{
+		Type: job.FailureUnknown,
+		Message: fmt.Sprintf("the first try was %s, more than %s ago, and its outcome is not known (last try: %s); the API may have forgotten the Idempotency-Key",
+			call.First.Format(time.RFC3339), maxAge, call.Last),
+	}}
+}
+
+// pause waits for d, or until ctx ends.
+func pause(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

@@ -1,0 +1,197 @@
+// Package calls performs the HTTP calls that scripts asked for, and puts the answers back on the stream as jobs.
+//
+// A call waits as a message on <pool>.<context>.call.<service>. Each service has one consumer for the whole pool, so its
+// max_ack_pending is the exact number of calls in flight over all workers. Before every try the performer asks the
+// context's leader whether the call is still open (rule 11): no try begins that could know that its answer is recorded. A try
+// that has to wait becomes a timer on the server (rule 12), never a sleeping goroutine. A call's Idempotency-Key is the same on every try.
+package calls
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/thence-dev/thence/internal/job"
+)
+
+// Service is an outside API as the pool knows it. The zero value of a field takes the default that it names.
+type Service struct {
+	Name     string        // [a-z][a-z0-9_-]*; owns the secrets whose names begin with it and _
+	URL      string        // base that the service owns, such as https://api.stripe.com; empty: every URL that no other service owns
+	Endpoint string        // base that requests are sent to in its place, for tests and proxies; default: URL
+	Timeout  time.Duration // of one try, from dialling to the last byte; default 30s
+	Attempts int           // tries before the failure is final; default 8
+	Backoff  time.Duration // wait before the second try, doubled each time with jitter; default 500ms
+	MaxWait  time.Duration // longest wait between tries, Retry-After included; default 5m
+
+	MaxInFlight   int  // calls under way, over all workers of the pool; default 1000; set when the consumer is made
+	ResponseLimit int  // bytes of an answer's body; default 256 KiB, which is also the most
+	ErrorMember   bool // a JSON object with a member "error" is a failure whatever its status, as Stripe has it
+	AllowPrivate  bool // addresses that are not public may be dialled
+}
+
+// Default is the service of URLs that belong to none.
+const Default = "default"
+
+// maxResponse is what fits into a job whatever the body's escaping.
+const maxResponse = 256 << 10
+
+// Stripe is the built-in service of https://api.stripe.com.
+func Stripe() Service {
+	return Service{Name: "stripe", URL: "https://api.stripe.com", ErrorMember: true}
+}
+
+func (s Service) withDefaults() Service {
+	def := func(d *time.Duration, v time.Duration) {
+		if *d == 0 {
+			*d = v
+		}
+	}
+	def(&s.Timeout, 30*time.Second)
+	def(&s.Backoff, 500*time.Millisecond)
+	def(&s.MaxWait, 5*time.Minute)
+	if s.Attempts == 0 {
+		s.Attempts = 8
+	}
+	if s.MaxInFlight == 0 {
+		s.MaxInFlight = 1000
+	}
+	if s.ResponseLimit == 0 || s.ResponseLimit > maxResponse {
+		s.ResponseLimit = maxResponse
+	}
+	if s.Endpoint == "" {
+		s.Endpoint = s.URL
+	}
+	return s
+}
+
+func (s Service) validate() error {
+	if !job.ValidService(s.Name) {
+		return fmt.Errorf("service %q: a name is a-z 0-9 _ -, begins with a letter, and has at most 32 of them", s.Name)
+	}
+	for field, base := range map[string]string{"URL": s.URL, "endpoint": s.Endpoint} {
+		if base == "" {
+			continue
+		}
+		u, err := url.Parse(base)
+		if err != nil || (u.Scheme != "https" && u.Scheme != "http") || u.Host == "" || u.RawQuery != "" || u.User != nil {
+			return fmt.Errorf("service %s: %s %q: want http(s)://host[/path]", s.Name, field, base)
+		}
+	}
+	return nil
+}
+
+// Services are the services of a pool. It is not changed once made.
+type Services struct {
+	all []Service
+}
+
+// NewServices checks the services, and adds the built-in ones, stripe and default, unless there are services of those names.
+func NewServices(declared ...Service) (Services, error) {
+	all := append([]Service(nil), declared...)
+	for _, builtin := range []Service{Stripe(), {Name: Default}} {
+		if !has(all, builtin.Name) {
+			all = append(all, builtin)
+		}
+	}
+	var problems []error
+	for i := range all {
+		if all[i].Name == "stripe" && all[i].URL == "" {
+			all[i].URL, all[i].ErrorMember = Stripe().URL, true
+		}
+		all[i] = all[i].withDefaults()
+		problems = append(problems, all[i].validate())
+		if has(all[:i], all[i].Name) {
+			problems = append(problems, fmt.Errorf("service %s is declared twice", all[i].Name))
+		}
+		if all[i].URL == "" && all[i].Name != Default {
+			problems = append(problems, fmt.Errorf("service %s: want a URL; only %s goes without", all[i].Name, Default))
+		}
+	}
+	return Services{all}, errors.Join(problems...)
+}
+
+func has(all []Service, name string) bool {
+	for _, s := range all {
+		if s.Name == name {
+			return true
+		}
+	}
+	return false
+}
+
+// Has tells whether there is a service of that name.
+func (s Services) Has(name string) bool { return has(s.all, name) }
+
+// Named returns the service of that name.
+func (s Services) Named(name string) (Service, bool) {
+	for _, svc := range s.all {
+		if svc.Name == name {
+			return svc, true
+		}
+	}
+	return Service{}, false
+}
+
+// For returns the service that owns a URL: the one with the longest base that the URL lies under.
+func (s Services) For(raw string) (Service, error) {
+	u, err := url.Parse(raw)
+	if err != nil {
+		return Service{}, err
+	}
+	var best Service
+	for _, svc := range s.all {
+		if svc.owns(u) && len(svc.URL) >= len(best.URL) {
+			best = svc
+		}
+	}
+	if best.Name == "" {
+		return best, fmt.Errorf("no service owns %s://%s", u.Scheme, u.Host)
+	}
+	return best, nil
+}
+
+// owns tells whether u lies under the service's base: same scheme, same host, and a path below it.
+func (s Service) owns(u *url.URL) bool {
+	if s.URL == "" {
+		return true
+	}
+	base, err := url.Parse(s.URL)
+	if err != nil || u.Scheme != base.Scheme || !strings.EqualFold(origin(u), origin(base)) {
+		return false
+	}
+	dir := strings.TrimSuffix(base.Path, "/")
+	return u.Path == dir || strings.HasPrefix(u.Path, dir+"/")
+}
+
+// origin is the host with its port spelled out.
+func origin(u *url.URL) string {
+	port := u.Port()
+	if port == "" {
+		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
+	}
+	return u.Hostname() + ":" + port
+}
+
+// target is where a request for u is really sent.
+func (s Service) target(u *url.URL) (*url.URL, error) {
+	if s.Endpoint == s.URL {
+		return u, nil
+	}
+	base, err := url.Parse(s.URL)
+	if err != nil {
+		return nil, err
+	}
+	below := strings.TrimPrefix(u.EscapedPath(), strings.TrimSuffix(base.EscapedPath(), "/"))
+	to, err := url.Parse(strings.TrimSuffix(s.Endpoint, "/") + below)
+	if err != nil {
+		return nil, err
+	}
+	to.RawQuery = u.RawQuery
+	return to, nil
+}
+
+// ownsSecret tells whether a secret may be sent to the service: its name begins with the service's.
+func (s Service) ownsSecret(name string) bool { return strings.HasPrefix(name, s.Name+"_") }

@@ -1,0 +1,316 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"math/rand/v2"
+	"sync/atomic"
+	"time"
+
+	"github.com/thence-dev/thence/internal/job"
+	"github.com/thence-dev/thence/internal/stream"
+)
+
+// journal is what the protocol needs of the streams. *stream.Pool is one.
+type journal interface {
+	Context(ctx context.Context, name string) (stream.Entry, error)
+	ContextFromLeader(ctx context.Context, name string) (stream.Entry, error)
+	NextJob(ctx context.Context, name string, from uint64) (job.Message, error)
+	NextJobFromLeader(ctx context.Context, name string, from uint64) (job.Message, error)
+	LastJob(ctx context.Context) (uint64, error)
+	Commit(ctx context.Context, name string, data []byte, revision uint64) (uint64, error)
+	Publish(ctx context.Context, m job.Message) error
+	RoomForCalls(ctx context.Context) error
+}
+
+// rounds takes the jobs of contexts to their ends: head of the line, run, commit, outbox. It is used by many lanes at once, each context by one
+// of them (rule 1 of the protocol: one job of a context at a time in this process).
+type rounds struct {
+	pool   string
+	log    *slog.Logger
+	stream journal
+	judge  *judge
+	views  *views
+	outbox *outbox
+	stats  *stats
+	seen   atomic.Uint64 // a sequence that the jobs stream has reached
+
+	pause    func(ctx context.Context, d time.Duration) error
+	patience time.Duration // how long a begun job is left to the worker that began it
+}
+
+// Poison: a head whose trigger was handed out more than suspiciousAfter times is counted in the context before it is begun, and is a
+// dead letter once it was begun maxTries times in vain. Delivery counts alone would not do: a job that waits behind its context
+// is handed out again and again without being begun.
+const (
+	suspiciousAfter = 5
+	maxTries        = 5
+)
+
+// errLeave says that nothing can be done about a delivery now: leave it unacked, it comes again.
+var errLeave = errors.New("left for its next delivery")
+
+// goal is how far a lane wants its context taken.
+type goal struct {
+	name      string
+	target    uint64           // sequence of a job that was handed to this process; math.MaxUint64: as far as there are jobs
+	delivered uint64           // how often the target was handed out
+	applied   func(seq uint64) // called for each job that has taken effect and whose outbox is published
+	yield     func(ctx context.Context) error
+}
+
+// advance takes a context on, job by job, until the goal's target has taken effect and its outbox is published. It runs the first job that
+// was not applied, whoever was handed it: nothing runs because it was delivered, only because it is the head (rule 1).
+func (r *rounds) advance(ctx context.Context, g goal) error {
+	leader := false
+	for {
+		v, err := r.load(ctx, g.name, leader)
+		if err != nil {
+			return err
+		}
+		if v.commit.Applied >= g.target {
+			return r.reached(ctx, g, v)
+		}
+		head, err := r.head(ctx, &v, g, leader)
+		switch {
+		case errors.Is(err, stream.ErrNone) && g.target == math.MaxUint64:
+			return nil
+		case errors.Is(err, stream.ErrNone) || err == nil && head.Sequence > g.target:
+			if leader {
+				return errLeave // the leaders say that the delivered job is gone
+			}
+			r.views.forget(g.name) // a stale read: ask the leaders
+			leader = true
+			continue
+		case err != nil:
+			return err
+		}
+		leader = false
+		if err := r.step(ctx, g, v, head); err != nil {
+			return err
+		}
+		if err := g.yield(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+// reached publishes the outbox once more when the target is the last applied job and nobody is known to have done so.
+func (r *rounds) reached(ctx context.Context, g goal, v view) error {
+	if v.commit.Applied == g.target && !v.flushed {
+		m, err := r.stream.NextJob(ctx, g.name, g.target)
+		if err == nil && m.Sequence == g.target {
+			err = r.flush(ctx, g.name, &v, m)
+		}
+		if err != nil && !errors.Is(err, stream.ErrNone) {
+			return err
+		}
+	}
+	if err := r.checkAhead(ctx, g.name, v.commit.Applied); err != nil {
+		return err
+	}
+	g.applied(g.target)
+	return nil
+}
+
+// checkAhead stops the worker when a context is ahead of its stream: then the stream was made anew with a clock that went back, or
+// the bucket comes from elsewhere, and new jobs would be taken for applied ones (rule 2).
+func (r *rounds) checkAhead(ctx context.Context, name string, applied uint64) error {
+	if applied <= r.seen.Load() {
+		return nil
+	}
+	last, err := r.stream.LastJob(ctx)
+	if err != nil {
+		return err
+	}
+	if applied > last {
+		return &fatalError{fmt.Errorf("context %s.%s has applied job %d, but its stream ends at %d: the stream %s was made anew with an earlier clock, "+
+			"or the bucket %s comes from another server. Nothing was lost; restore the stream that belongs to the bucket, or start with an empty bucket",
+			r.pool, name, applied, last, job.JobsStream(r.pool), r.pool)}
+	}
+	r.sawSequence(last)
+	return nil
+}
+
+// sawSequence records that the stream has come as far as seq.
+func (r *rounds) sawSequence(seq uint64) {
+	for {
+		seen := r.seen.Load()
+		if seq <= seen || r.seen.CompareAndSwap(seen, seq) {
+			return
+		}
+	}
+}
+
+// fatalError is what no retry can mend: the worker stops and says so.
+type fatalError struct{ error }
+
+func (e *fatalError) Unwrap() error { return e.error }
+
+// load returns the context as it is cached, or as the stream has it.
+func (r *rounds) load(ctx context.Context, name string, leader bool) (view, error) {
+	if v, ok := r.views.get(name); ok && !leader {
+		return v, nil
+	}
+	read := r.stream.Context
+	if leader {
+		read = r.stream.ContextFromLeader
+	}
+	entry, err := read(ctx, name)
+	if err != nil {
+		return view{}, err
+	}
+	v := view{revision: entry.Revision, size: len(entry.Data)}
+	if entry.Data != nil {
+		if v.commit, err = job.DecodeCommit(entry.Data); err != nil {
+			return view{}, fmt.Errorf("context %s.%s: %w", r.pool, name, err)
+		}
+	}
+	r.views.put(name, v)
+	return v, nil
+}
+
+// head returns the first job that was not applied. When it meets the applied one first, that one's ack is missing, and so
+// perhaps its outbox: it publishes that before it goes on.
+func (r *rounds) head(ctx context.Context, v *view, g goal, leader bool) (job.Message, error) {
+	next := r.stream.NextJob
+	if leader {
+		next = r.stream.NextJobFromLeader
+	}
+	from := v.commit.Applied
+	if v.flushed {
+		from++
+	}
+	m, err := next(ctx, g.name, from)
+	if err != nil || m.Sequence != v.commit.Applied || v.flushed {
+		return m, err
+	}
+	if err := r.flush(ctx, g.name, v, m); err != nil {
+		return m, err
+	}
+	return next(ctx, g.name, v.commit.Applied+1)
+}
+
+// flush publishes the stored outbox of the context's last commit.
+func (r *rounds) flush(ctx context.Context, name string, v *view, applied job.Message) error {
+	if err := r.outbox.publish(ctx, job.Address{Pool: r.pool, Context: name}, v.commit, v.revision, applied); err != nil {
+		return err
+	}
+	v.flushed = true
+	r.views.put(name, *v)
+	return nil
+}
+
+// step runs the head and commits what came of it. A lost race is no error: the next turn of the loop sees what the winner did.
+func (r *rounds) step(ctx context.Context, g goal, v view, head job.Message) error {
+	tries, err := r.begin(ctx, g, &v, head)
+	if err != nil || tries < 0 {
+		return err
+	}
+	var next job.Commit
+	var encoded []byte
+	if tries > maxTries {
+		next, encoded, err = r.judge.poisoned(head, v.commit, tries-1)
+	} else {
+		next, encoded, err = r.judge.decide(ctx, head, v.commit)
+	}
+	if err != nil {
+		return err
+	}
+	revision, err := r.commit(ctx, g.name, encoded, v.revision)
+	if errors.Is(err, stream.ErrConflict) {
+		r.stats.lostRaces.Add(1)
+		r.log.Debug("lost a race for a context", "context", g.name, "sequence", head.Sequence)
+		return r.pause(ctx, 10*time.Millisecond+rand.N(40*time.Millisecond))
+	} else if err != nil {
+		return err
+	}
+	done := view{revision: revision, commit: next, size: len(encoded)}
+	r.views.put(g.name, done)
+	r.stats.count(next.Report.Outcome)
+	r.logOutcome(g.name, next.Report)
+	if err := r.flush(ctx, g.name, &done, head); err != nil {
+		return err
+	}
+	g.applied(head.Sequence)
+	return nil
+}
+
+// commit writes the context. Whatever goes wrong, what this process thought of the context is forgotten: only a commit that was acked
+// may be followed by its outbox (rule 3).
+func (r *rounds) commit(ctx context.Context, name string, encoded []byte, revision uint64) (uint64, error) {
+	got, err := r.stream.Commit(ctx, name, encoded, revision)
+	if err != nil {
+		r.views.forget(name)
+	}
+	return got, err
+}
+
+// begin counts, in the context, that a job under suspicion is begun, and returns how often it has been. It returns a negative number when another
+// worker is at the job and the context has to be read anew.
+func (r *rounds) begin(ctx context.Context, g goal, v *view, head job.Message) (int, error) {
+	last := v.commit.Tries
+	known := last != nil && last.Sequence == head.Sequence
+	if !known && g.delivered <= suspiciousAfter {
+		return 0, nil
+	}
+	count := 1
+	if known {
+		count = last.Count + 1
+		if waited, err := r.leaveToOther(ctx, g.name, v.revision); err != nil || !waited {
+			return -1, err
+		}
+	}
+	if count > maxTries {
+		return count, nil
+	}
+	marked := v.commit
+	marked.Version, marked.Tries = job.Version, &job.Tries{Sequence: head.Sequence, Count: count}
+	if marked.State == nil {
+		marked.State = []byte("{}")
+	}
+	encoded, err := job.Encode(marked)
+	if err != nil {
+		return -1, err
+	}
+	revision, err := r.commit(ctx, g.name, encoded, v.revision)
+	if errors.Is(err, stream.ErrConflict) {
+		return -1, nil
+	} else if err != nil {
+		return -1, err
+	}
+	v.commit, v.revision = marked, revision
+	r.views.put(g.name, *v)
+	return count, nil
+}
+
+// leaveToOther waits as long as a worker that began the job may need, and tells whether the context is as it was: then
+// that worker did not come back.
+func (r *rounds) leaveToOther(ctx context.Context, name string, revision uint64) (bool, error) {
+	if err := r.pause(ctx, r.patience); err != nil {
+		return false, err
+	}
+	now, err := r.stream.ContextFromLeader(ctx, name)
+	if err != nil {
+		return false, err
+	}
+	if now.Revision != revision {
+		r.views.forget(name)
+	}
+	return now.Revision == revision, nil
+}
+
+func (r *rounds) logOutcome(name string, rep job.Report) {
+	if rep.Outcome != job.OutcomeDead && !r.log.Enabled(context.Background(), slog.LevelDebug) {
+		return
+	}
+	attrs := []any{"job_id", rep.Job, "context", name, "script", rep.Script, "caller", rep.Caller, "took_ms", rep.Took}
+	if rep.Outcome == job.OutcomeDead {
+		r.log.Warn("job is a dead letter", append(attrs, "reason", rep.Error.Reason, "error", explain(*rep.Error))...)
+		return
+	}
+	r.log.Debug("job "+rep.Outcome, attrs...)
+}

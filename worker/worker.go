@@ -1,0 +1,219 @@
+// Package worker runs a pool's jobs: it takes each from the stream, runs its script, and stores the whole outcome in one
+// message before any of it is seen outside.
+//
+// One job is one transaction. A worker that is handed any job of a context reads the first job of that context which has
+// not taken effect, runs it on the context's state, and commits state, effects and report in one write that lands only if nobody
+// else changed the context meanwhile. Then it publishes the effects (calls and jobs), each under an id that is the same however often it
+// is published, and acks the job last. So a worker may be killed at any point: another one finds the stored outcome and goes on from there,
+// or finds none and runs the job as if for the first time. Any number of workers may share a pool; there are no locks and no leases.
+//
+// [New] makes a worker, [Worker.Run] runs it until its context ends. The same process performs the pool's HTTP calls: see package
+// calls.
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/nats-io/nats.go"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/thence-dev/thence/internal/job"
+	"github.com/thence-dev/thence/internal/stream"
+	"github.com/thence-dev/thence/scripting"
+	"github.com/thence-dev/thence/worker/calls"
+)
+
+// Config says what a worker runs. Conn, Pool and Library must be given; the zero value of every other field takes its default.
+type Config struct {
+	Conn    *nats.Conn         // the caller's, who closes it after Run; should reconnect for ever
+	Pool    string             // name of the worker pool: a-z A-Z 0-9 _ -, at most 32
+	Library *scripting.Library // the named scripts that jobs may run
+
+	Runner   scripting.Runner                 // runs the scripts; default: scripting.NewEngine(Library)
+	Limits   scripting.Limits                 // of one run
+	Services []Service                        // outside APIs, beside the built-in stripe and default
+	Secrets  func(name string) (string, bool) // default: the variable THENCE_SECRET_<NAME>, name in upper case
+	Name     string                           // of this process, in reports and logs; default: host name and a random part
+	Slots    int                              // contexts worked on at a time; default 128
+	Grace    time.Duration                    // how long work under way may take to end after Run's ctx did; default 20s
+	Replicas int                              // of the pool's streams, when Run has to make them; default 1
+	MaxBytes int64                            // of each of the pool's streams, likewise; default 1 GiB
+	Logger   *slog.Logger                     // default: slog.Default()
+}
+
+// Service is an outside API; see the fields in package calls.
+type Service = calls.Service
+
+func (c Config) withDefaults() Config {
+	if c.Runner == nil && c.Library != nil {
+		c.Runner = scripting.NewEngine(c.Library)
+	}
+	if c.Secrets == nil {
+		c.Secrets = calls.SecretsFromEnv(os.LookupEnv)
+	}
+	if c.Name == "" {
+		host, _ := os.Hostname()
+		c.Name = host + "-" + uuid.NewString()[:8]
+	}
+	if c.Slots == 0 {
+		c.Slots = 128
+	}
+	if c.Grace == 0 {
+		c.Grace = 20 * time.Second
+	}
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	c.Logger = c.Logger.With("pool", c.Pool, "worker", c.Name)
+	return c
+}
+
+func (c Config) validate() error {
+	var problems []error
+	if c.Conn == nil {
+		problems = append(problems, errors.New("config: Conn is nil"))
+	}
+	if c.Library == nil {
+		problems = append(problems, errors.New("config: Library is nil: scripting.NewLibrary() makes an empty one"))
+	}
+	if err := job.ValidPool(c.Pool); err != nil {
+		problems = append(problems, fmt.Errorf("config: Pool: %w", err))
+	}
+	if c.Slots < 0 || c.Grace < 0 || c.Replicas < 0 || c.MaxBytes < 0 {
+		problems = append(problems, errors.New("config: Slots, Grace, Replicas and MaxBytes can't be negative"))
+	}
+	return errors.Join(problems...)
+}
+
+// Worker runs a pool's jobs. Its methods are safe for concurrent use, Run being called once.
+type Worker struct {
+	config   Config
+	services calls.Services
+	stats    stats
+}
+
+// New checks the configuration and makes a worker. It connects to nothing.
+func New(c Config) (*Worker, error) {
+	if err := c.validate(); err != nil {
+		return nil, err
+	}
+	services, err := calls.NewServices(c.Services...)
+	if err != nil {
+		return nil, err
+	}
+	return &Worker{config: c.withDefaults(), services: services}, nil
+}
+
+// Run makes the pool's streams where they are missing and works until ctx ends; it then takes no more, lets what runs end within
+// the grace period, gives the rest back to other workers at once, and returns nil. It returns an error when the pool's streams can't be made or don't
+// fit (see [stream.ErrUnfit]), and when something is wrong that no retry can mend. While NATS is away it waits.
+func (w *Worker) Run(ctx context.Context) error {
+	c := w.config
+	options := stream.Options{Replicas: c.Replicas, MaxBytes: c.MaxBytes}
+	pool, err := stream.Ensure(ctx, c.Conn, c.Pool, options)
+	if err != nil {
+		return err
+	}
+	keys, err := pool.Keys(ctx, options)
+	if err != nil {
+		return err
+	}
+	jobs, err := pool.Jobs(ctx, batch)
+	if err != nil {
+		return err
+	}
+	performer := calls.New(calls.Config{
+		Pool: pool, Keys: keys, Services: w.services, Secrets: c.Secrets, Grace: c.Grace, Logger: c.Logger,
+	})
+	c.Logger.Info("worker is ready", "server", c.Conn.ConnectedServerVersion(), "release", c.Library.Release(), "scripts", len(c.Library.Names()))
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return performer.Run(ctx) })
+	group.Go(func() error { return w.takeJobs(ctx, w.rounds(pool, keys), jobs) })
+	err = group.Wait()
+	c.Logger.Info("worker has stopped", "jobs", w.Stats().Jobs, "error", err)
+	return err
+}
+
+// Stats returns what the worker has done so far.
+func (w *Worker) Stats() Stats { return w.stats.read() }
+
+// batch is how many deliveries are asked for ahead.
+const batch = 256
+
+func (w *Worker) rounds(pool *stream.Pool, keys job.Keyring) *rounds {
+	c := w.config
+	return &rounds{
+		pool: c.Pool, log: c.Logger, stream: pool, views: newViews(64 << 20), stats: &w.stats,
+		pause: pause, patience: 6 * time.Second,
+		judge: &judge{
+			worker: c.Name, keys: keys, services: w.services, runner: c.Runner, limits: c.Limits, release: c.Library.Release(),
+			poolExists: pool.PoolExists, maxCommit: pool.MaxPayload() - 4<<10, now: time.Now,
+		},
+		outbox: &outbox{stream: pool, keys: keys, worker: c.Name, log: c.Logger, now: time.Now, pause: pause, givesUp: 10 * time.Minute},
+	}
+}
+
+// takeJobs feeds deliveries to lanes until ctx ends. Stopping has two contexts: ctx ends the taking, work ends what still runs when the grace period is
+// over.
+func (w *Worker) takeJobs(ctx context.Context, r *rounds, jobs *stream.Deliveries) error {
+	work, cut := context.WithCancel(context.WithoutCancel(ctx))
+	defer cut()
+	in := newIntake(r, w.config.Slots, jobs.AckWait)
+	renewing, stopRenewing := context.WithCancel(work)
+	var background errgroup.Group
+	background.Go(func() error { in.renew(renewing); return nil })
+	background.Go(func() error { return w.stopOn(ctx, in, jobs, cut) })
+	err := take(work, in, jobs)
+	in.halt(err)
+	in.wg.Wait()
+	cut()
+	stopRenewing()
+	_ = background.Wait()
+	return in.fatal
+}
+
+// stopOn ends the taking when ctx does, or a lane meets what no retry can mend, and cuts what runs when the grace period is over.
+func (w *Worker) stopOn(ctx context.Context, in *intake, jobs *stream.Deliveries, cut context.CancelFunc) error {
+	select {
+	case <-ctx.Done():
+		in.halt(nil)
+	case <-in.halted:
+	}
+	jobs.Stop()
+	grace := time.AfterFunc(w.config.Grace, cut)
+	in.wg.Wait()
+	grace.Stop()
+	return nil
+}
+
+// take hands every delivery to its lane until the deliveries are stopped.
+func take(ctx context.Context, in *intake, jobs *stream.Deliveries) error {
+	for {
+		d, err := jobs.Next()
+		if errors.Is(err, stream.ErrStopped) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("take jobs: %w", err)
+		}
+		in.add(ctx, d)
+	}
+}
+
+// pause waits for d, or until ctx ends.
+func pause(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
