@@ -1,0 +1,142 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/spf13/pflag"
+)
+
+// connection says how to reach NATS: flags first, then the variables that the nats CLI reads too.
+type connection struct {
+	server, creds, nkey, user, cert, key, ca string
+}
+
+// defaultServer is where a NATS server listens unless told otherwise.
+const defaultServer = nats.DefaultURL
+
+func (c *connection) flags(f *pflag.FlagSet) {
+	f.StringVarP(&c.server, "server", "s", "", "NATS server URLs, separated by commas (NATS_URL, default "+defaultServer+")")
+	f.StringVar(&c.creds, "creds", "", "file of user credentials (NATS_CREDS)")
+	f.StringVar(&c.nkey, "nkey", "", "file of an nkey seed (NATS_NKEY)")
+	f.StringVar(&c.user, "user", "", "user name (NATS_USER; the password is read from NATS_PASSWORD, a token from NATS_TOKEN)")
+	f.StringVar(&c.cert, "tlscert", "", "file of the client's TLS certificate (NATS_CERT)")
+	f.StringVar(&c.key, "tlskey", "", "file of its key (NATS_KEY)")
+	f.StringVar(&c.ca, "tlsca", "", "file of the CA that signed the server's certificate (NATS_CA)")
+}
+
+// setting is a flag, or else a variable.
+func (a *app) setting(flag, variable string) string {
+	if flag != "" {
+		return flag
+	}
+	value, _ := a.lookupEnv(variable)
+	return value
+}
+
+func (a *app) serverURL() string {
+	if server := a.setting(a.connection.server, "NATS_URL"); server != "" {
+		return server
+	}
+	return defaultServer
+}
+
+func (a *app) authentication() ([]nats.Option, error) {
+	c := a.connection
+	var opts []nats.Option
+	if creds := a.setting(c.creds, "NATS_CREDS"); creds != "" {
+		opts = append(opts, nats.UserCredentials(creds))
+	}
+	if nkey := a.setting(c.nkey, "NATS_NKEY"); nkey != "" {
+		opt, err := nats.NkeyOptionFromSeed(nkey)
+		if err != nil {
+			return nil, fmt.Errorf("nkey file %s: %w", nkey, err)
+		}
+		opts = append(opts, opt)
+	}
+	if user := a.setting(c.user, "NATS_USER"); user != "" {
+		opts = append(opts, nats.UserInfo(user, a.setting("", "NATS_PASSWORD")))
+	}
+	if token := a.setting("", "NATS_TOKEN"); token != "" {
+		opts = append(opts, nats.Token(token))
+	}
+	if ca := a.setting(c.ca, "NATS_CA"); ca != "" {
+		opts = append(opts, nats.RootCAs(ca))
+	}
+	cert, key := a.setting(c.cert, "NATS_CERT"), a.setting(c.key, "NATS_KEY")
+	if (cert == "") != (key == "") {
+		return nil, usageError{errors.New("--tlscert and --tlskey go together")}
+	}
+	if cert != "" {
+		opts = append(opts, nats.ClientCert(cert, key))
+	}
+	return opts, nil
+}
+
+// connect opens a connection for one command, and fails at once when there is no server. The caller closes it.
+func (a *app) connect(name string) (*nats.Conn, error) {
+	opts, err := a.authentication()
+	if err != nil {
+		return nil, err
+	}
+	server := a.serverURL()
+	nc, err := nats.Connect(server, append(opts, nats.Name("thence "+name), nats.Timeout(5*time.Second))...)
+	if err != nil {
+		return nil, connectError(server, err)
+	}
+	return nc, nil
+}
+
+// connectForEver opens a connection that outlives the server's absence, and waits until it is there. Each change is one line of log.
+func (a *app) connectForEver(ctx context.Context, name string, log *slog.Logger) (*nats.Conn, error) {
+	opts, err := a.authentication()
+	if err != nil {
+		return nil, err
+	}
+	server := a.serverURL()
+	connected := make(chan struct{}, 1)
+	opts = append(opts, nats.Name("thence "+name), nats.RetryOnFailedConnect(true), nats.MaxReconnects(-1), nats.ReconnectWait(500*time.Millisecond),
+		nats.ConnectHandler(func(*nats.Conn) { connected <- struct{}{} }),
+		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) { log.Warn("NATS is away; waiting for it", "error", err) }),
+		nats.ReconnectHandler(func(nc *nats.Conn) { log.Info("NATS is back", "server", nc.ConnectedUrlRedacted()) }),
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { log.Debug("NATS", "error", err) }))
+	nc, err := nats.Connect(server, opts...)
+	if err != nil {
+		return nil, connectError(server, err)
+	}
+	if !nc.IsConnected() {
+		log.Warn("no NATS server yet; waiting for it", "server", redact(server))
+	}
+	select {
+	case <-connected:
+		return nc, nil
+	case <-ctx.Done():
+		nc.Close()
+		return nil, ctx.Err()
+	}
+}
+
+func connectError(server string, err error) error {
+	hint := "is it running, and is --server (or NATS_URL) right? `thence up` starts one on this machine"
+	if errors.Is(err, nats.ErrAuthorization) {
+		hint = "it refuses these credentials: see --creds, --nkey, --user"
+	}
+	return fmt.Errorf("connect to NATS at %s: %w: %s", redact(server), err, hint)
+}
+
+// redact takes passwords out of a list of URLs.
+func redact(urls string) string {
+	list := strings.Split(urls, ",")
+	for i, s := range list {
+		if u, err := url.Parse(strings.TrimSpace(s)); err == nil {
+			list[i] = u.Redacted()
+		}
+	}
+	return strings.Join(list, ",")
+}

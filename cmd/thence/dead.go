@@ -1,0 +1,165 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/thence-dev/thence/internal/job"
+	"github.com/thence-dev/thence/internal/stream"
+)
+
+func (a *app) dead() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "dead",
+		Short: "Look at dead letters: what could not run, and why",
+		Args:  cobra.NoArgs,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(a.deadList(), a.deadShow())
+	return cmd
+}
+
+func (a *app) deadList() *cobra.Command {
+	return &cobra.Command{
+		Use:   "list POOL[.CONTEXT]",
+		Short: "List dead letters, oldest first",
+		Example: `  thence dead list payments
+  thence dead list payments.cus_42 --json`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			pool, context, _ := strings.Cut(args[0], ".")
+			return a.withPool(pool, func(p *stream.Pool) error {
+				letters, err := readLetters(p, cmd, context)
+				if err != nil {
+					return err
+				}
+				return a.printLetters(letters)
+			})
+		},
+	}
+}
+
+// letter is a dead letter with its id: <pool>.<context>.<sequence>.
+type letter struct {
+	ID string `json:"id"`
+	job.DeadLetter
+}
+
+func readLetters(p *stream.Pool, cmd *cobra.Command, context string) ([]letter, error) {
+	letters := []letter{}
+	var broken error
+	err := p.DeadLetters(cmd.Context(), context, func(m job.Message) bool {
+		l, err := decodeLetter(m)
+		broken = errors.Join(broken, err)
+		letters = append(letters, l)
+		return true
+	})
+	return letters, errors.Join(err, broken)
+}
+
+func decodeLetter(m job.Message) (letter, error) {
+	l := letter{ID: strings.Replace(m.Subject, ".dead.", ".", 1)}
+	if err := json.Unmarshal(m.Data, &l.DeadLetter); err != nil {
+		return l, fmt.Errorf("dead letter %s can't be read: %w", l.ID, err)
+	}
+	return l, nil
+}
+
+func (a *app) printLetters(letters []letter) error {
+	if a.json {
+		return a.printJSON(letters)
+	}
+	if len(letters) == 0 {
+		a.notef("no dead letters\n")
+		return nil
+	}
+	var lines [][]string
+	for _, l := range letters {
+		lines = append(lines, []string{l.Time.UTC().Format(time.RFC3339), l.ID, orDash(l.Script), l.Error.Reason, brief(where(l.Error))})
+	}
+	return a.table([]string{"time", "id", "script", "reason", "error"}, lines)
+}
+
+// where is an error with its place in the script.
+func where(e job.Error) string {
+	if e.Script == "" || e.Line == 0 {
+		return e.Message
+	}
+	return fmt.Sprintf("%s:%d:%d: %s", e.Script, e.Line, e.Column, e.Message)
+}
+
+// brief is the first line of a text, cut to what a terminal's line holds.
+func brief(s string) string {
+	s, _, _ = strings.Cut(s, "\n")
+	if r := []rune(s); len(r) > 100 {
+		return string(r[:99]) + "…"
+	}
+	return s
+}
+
+func (a *app) deadShow() *cobra.Command {
+	return &cobra.Command{
+		Use:     "show POOL.CONTEXT.SEQUENCE",
+		Short:   "Print a dead letter whole: reason, place in the script, and the original message",
+		Example: `  thence dead show payments.cus_42.1764000000000017`,
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			part := strings.Split(args[0], ".")
+			if len(part) != 3 {
+				return usageError{fmt.Errorf("%q: want POOL.CONTEXT.SEQUENCE, as `thence dead list` prints it", args[0])}
+			}
+			return a.withPool(part[0], func(p *stream.Pool) error {
+				m, err := p.Dead(cmd.Context(), job.Address{Pool: part[0], Context: part[1]}, part[2])
+				if errors.Is(err, stream.ErrNone) {
+					return fmt.Errorf("there is no dead letter %s: see `thence dead list %s`", args[0], part[0])
+				}
+				if err != nil {
+					return err
+				}
+				l, err := decodeLetter(m)
+				if err != nil {
+					return err
+				}
+				return a.printLetter(l)
+			})
+		},
+	}
+}
+
+func (a *app) printLetter(l letter) error {
+	if a.json {
+		return a.printJSON(l)
+	}
+	e := l.Error
+	a.printf("dead letter %s\n", plain(l.ID))
+	a.printf("job         %s, caller %s, script %s, release %s\n", plain(l.Job), plain(orDash(l.Caller)), orDash(l.Script), orDash(l.Release))
+	a.printf("time        %s, on worker %s\n", l.Time.UTC().Format(time.RFC3339Nano), plain(l.Worker))
+	a.printf("reason      %s\n", e.Reason)
+	a.printf("error       %s\n", plainText(where(e)))
+	if e.Code != "" {
+		a.printf("\n%5d | %s\n", e.Line, plain(e.Code))
+	}
+	for _, f := range e.Trace {
+		a.printf("      at %s:%d:%d\n", plain(f.Script), f.Line, f.Column)
+	}
+	a.printf("\noriginal message on %s, sequence %d, %s\n", plain(l.Message.Subject), l.Message.Sequence, l.Message.Time.UTC().Format(time.RFC3339Nano))
+	for name, values := range l.Message.Header {
+		a.printf("  %s: %s\n", plain(name), plain(strings.Join(values, ", ")))
+	}
+	a.printf("\n%s\n", plainText(string(l.Message.Data)))
+	return nil
+}
+
+// plainText is plain for texts of several lines.
+func plainText(s string) string {
+	lines := strings.Split(s, "\n")
+	for i := range lines {
+		lines[i] = plain(strings.ReplaceAll(lines[i], "\t", "    "))
+	}
+	return strings.Join(lines, "\n")
+}

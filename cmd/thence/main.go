@@ -1,0 +1,11 @@
+// Command thence runs Tengo scripts as durable jobs on NATS JetStream. See `thence --help`.
+package main
+
+import (
+	"context"
+	"os"
+)
+
+func main() {
+	os.Exit(run(context.Background(), os.Args[1:], os.LookupEnv, os.Stdin, os.Stdout, os.Stderr))
+}

@@ -1,0 +1,141 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+// app is what every command has: the process's surroundings, and the flags that all of them share.
+type app struct {
+	lookupEnv func(string) (string, bool)
+	stdin     io.Reader
+	stdout    io.Writer
+	stderr    io.Writer
+
+	connection connection
+	json       bool
+	logFormat  string
+	logLevel   string
+}
+
+// Exit codes.
+const (
+	exitOK      = 0
+	exitFailure = 1
+	exitUsage   = 2
+)
+
+// usageError is a mistake in how the program was called.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+// run is the program. It returns its exit code.
+func run(ctx context.Context, args []string, lookupEnv func(string) (string, bool), stdin io.Reader, stdout, stderr io.Writer) int {
+	a := &app{lookupEnv: lookupEnv, stdin: stdin, stdout: stdout, stderr: stderr}
+	// The first signal ends the context, and with it what runs, in order. After it signals have their usual effect: a second
+	// one ends the process.
+	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop)
+	root := a.root()
+	root.SetArgs(args)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return exitOK
+	}
+	_, _ = fmt.Fprintf(stderr, "thence: %v\n", err)
+	var usage usageError
+	if errors.As(err, &usage) {
+		return exitUsage
+	}
+	return exitFailure
+}
+
+func (a *app) root() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "thence",
+		Short: "Durable jobs in Tengo on NATS JetStream",
+		Long: `Thence runs Tengo scripts as durable jobs on NATS JetStream. A script that calls an HTTP API
+does not wait: the call goes out in the background, and its answer comes back as a new
+job in the same context. Nothing polls.`,
+		Example: `  thence demo                                        see a payment flow run, and survive a kill
+  thence up --pool payments                          a server and a worker on this machine
+  thence submit payments.cus_42 main.tengo --wait    run a script, and see what came of it
+  thence context get payments.cus_42                 what is known of a context
+  thence dead list payments                          what could not run, and why`,
+		SilenceErrors: true, SilenceUsage: true,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	root.SetIn(a.stdin)
+	root.SetOut(a.stdout)
+	root.SetErr(a.stderr)
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return usageError{fmt.Errorf("%w: see `%s --help`", err, cmd.CommandPath())}
+	})
+	flags := root.PersistentFlags()
+	flags.BoolVar(&a.json, "json", false, "print data as JSON")
+	flags.StringVar(&a.logFormat, "log", "text", "form of the log on standard error: text or json")
+	flags.StringVar(&a.logLevel, "log-level", "info", "lowest level that is logged: debug, info, warn or error")
+	a.connection.flags(flags)
+	root.AddCommand(a.demo(), a.up(), a.worker(), a.initialise(), a.submit(), a.contexts(), a.dead(), a.check(), a.version())
+	wrapArgs(root)
+	return root
+}
+
+// wrapArgs makes every command's complaint about its arguments a usage error.
+func wrapArgs(c *cobra.Command) {
+	if check := c.Args; check != nil {
+		c.Args = func(cmd *cobra.Command, args []string) error {
+			if err := check(cmd, args); err != nil {
+				return usageError{fmt.Errorf("%w: see `%s --help`", err, cmd.CommandPath())}
+			}
+			return nil
+		}
+	}
+	for _, sub := range c.Commands() {
+		wrapArgs(sub)
+	}
+}
+
+// logger writes to standard error, in the form that the flags ask for.
+func (a *app) logger() (*slog.Logger, error) {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(a.logLevel)); err != nil {
+		return nil, usageError{fmt.Errorf("--log-level %q: want debug, info, warn or error", a.logLevel)}
+	}
+	options := &slog.HandlerOptions{Level: level}
+	switch a.logFormat {
+	case "text":
+		return slog.New(slog.NewTextHandler(a.stderr, options)), nil
+	case "json":
+		return slog.New(slog.NewJSONHandler(a.stderr, options)), nil
+	}
+	return nil, usageError{fmt.Errorf("--log %q: want text or json", a.logFormat)}
+}
+
+// printJSON prints one value on standard output, indented.
+func (a *app) printJSON(v any) error {
+	enc := json.NewEncoder(a.stdout)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	return enc.Encode(v)
+}
+
+func (a *app) printf(format string, args ...any) {
+	_, _ = fmt.Fprintf(a.stdout, format, args...)
+}
+
+// notef is for people, and goes beside the data.
+func (a *app) notef(format string, args ...any) {
+	_, _ = fmt.Fprintf(a.stderr, format, args...)
+}

@@ -1,0 +1,160 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net/url"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/thence-dev/thence/flows"
+	"github.com/thence-dev/thence/internal/stream"
+	"github.com/thence-dev/thence/scripting"
+	"github.com/thence-dev/thence/worker"
+)
+
+// workerFlags are those of every command that runs a worker.
+type workerFlags struct {
+	pool         string
+	scripts      string
+	name         string
+	services     []string
+	allowPrivate bool
+	slots        int
+	grace        time.Duration
+	storage      storageFlags
+}
+
+// storageFlags say how a pool's streams are made.
+type storageFlags struct {
+	replicas int
+	maxBytes int64
+}
+
+func (s *storageFlags) register(f *pflag.FlagSet) {
+	f.IntVar(&s.replicas, "replicas", 1, "replicas of the pool's streams, if they have to be made (3 in production)")
+	f.Int64Var(&s.maxBytes, "max-bytes", 1<<30, "bytes that each of the pool's streams may hold, if they have to be made")
+}
+
+func (s *storageFlags) options() stream.Options {
+	return stream.Options{Replicas: s.replicas, MaxBytes: s.maxBytes}
+}
+
+func (w *workerFlags) register(f *pflag.FlagSet, defaultPool string) {
+	f.StringVar(&w.pool, "pool", defaultPool, "name of the worker pool")
+	f.StringVar(&w.scripts, "scripts", "", "directory of library scripts (*.tengo), laid over the shipped ones")
+	f.StringVar(&w.name, "name", "", "name of this process in reports and logs (default: host name and a random part)")
+	f.StringArrayVar(&w.services, "service", nil, "outside API as NAME=URL, repeatable; secrets named NAME_... are sent there and nowhere else.\n"+
+		"stripe=URL sends Stripe's calls to URL. An API named so may have a private address")
+	f.BoolVar(&w.allowPrivate, "allow-private", false, "let http calls reach addresses that are not public")
+	f.IntVar(&w.slots, "slots", 128, "contexts worked on at a time")
+	f.DurationVar(&w.grace, "grace", 20*time.Second, "how long work under way may take to end after a signal to stop")
+	w.storage.register(f)
+}
+
+func (a *app) worker() *cobra.Command {
+	var flags workerFlags
+	cmd := &cobra.Command{
+		Use:   "worker",
+		Short: "Run a worker of a pool",
+		Long: `Run a worker: it takes the pool's jobs and performs their HTTP calls. Any number of workers may share a pool.
+The pool's streams are made when they are missing. SIGTERM lets work under way end and gives the rest to
+other workers; a second signal ends the process at once, and nothing is lost by it.`,
+		Example: `  thence worker --pool payments --scripts ./scripts
+  THENCE_SECRET_STRIPE_KEY=sk_test_... thence worker --pool payments --server nats://nats:4222`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			log, err := a.logger()
+			if err != nil {
+				return err
+			}
+			if flags.pool == "" {
+				return usageError{errors.New("--pool is missing: which worker pool is this a worker of?")}
+			}
+			config, err := a.workerConfig(flags, log)
+			if err != nil {
+				return err
+			}
+			nc, err := a.connectForEver(cmd.Context(), "worker "+flags.pool, log)
+			if errors.Is(err, context.Canceled) {
+				return nil
+			}
+			if err != nil {
+				return err
+			}
+			defer nc.Close()
+			return runWorker(cmd.Context(), nc, config)
+		},
+	}
+	flags.register(cmd.Flags(), "")
+	return cmd
+}
+
+func runWorker(ctx context.Context, nc *nats.Conn, config worker.Config) error {
+	config.Conn = nc
+	w, err := worker.New(config)
+	if err != nil {
+		return err
+	}
+	return w.Run(ctx)
+}
+
+// workerConfig turns flags into a worker's configuration, all but its connection.
+func (a *app) workerConfig(f workerFlags, log *slog.Logger) (worker.Config, error) {
+	library, err := openLibrary(f.scripts)
+	if err != nil {
+		return worker.Config{}, err
+	}
+	services, err := f.declared()
+	if err != nil {
+		return worker.Config{}, err
+	}
+	return worker.Config{
+		Pool: f.pool, Library: library, Services: services, Name: f.name, Slots: f.slots, Grace: f.grace,
+		Replicas: f.storage.replicas, MaxBytes: f.storage.maxBytes, Logger: log, Secrets: worker.SecretsFromEnv(a.lookupEnv),
+	}, nil
+}
+
+// declared are the services that the flags name.
+func (f workerFlags) declared() ([]worker.Service, error) {
+	var services []worker.Service
+	for _, declaration := range f.services {
+		name, base, ok := strings.Cut(declaration, "=")
+		if u, err := url.Parse(base); !ok || name == "" || err != nil || u.Host == "" {
+			return nil, usageError{fmt.Errorf("--service %q: want NAME=URL, such as acme=https://api.acme.com", declaration)}
+		}
+		s := worker.Service{Name: name, URL: base, AllowPrivate: true}
+		if name == "stripe" {
+			s.URL, s.Endpoint = "", base
+		}
+		services = append(services, s)
+	}
+	if f.allowPrivate {
+		services = append(services, worker.Service{Name: "default", AllowPrivate: true})
+	}
+	return services, nil
+}
+
+// openLibrary is the shipped scripts with a directory's laid over them.
+func openLibrary(dir string) (*scripting.Library, error) {
+	layers := []fs.FS{flows.FS}
+	if dir != "" {
+		if info, err := os.Stat(dir); err != nil || !info.IsDir() {
+			return nil, fmt.Errorf("--scripts %s: not a directory", dir)
+		}
+		layers = append(layers, os.DirFS(dir))
+	}
+	library, err := scripting.NewLibrary(layers...)
+	if err != nil {
+		return nil, fmt.Errorf("the script library can't be used:\n%w", err)
+	}
+	return library, nil
+}

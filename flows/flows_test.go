@@ -1,0 +1,348 @@
+package flows_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"io/fs"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/thence-dev/thence/flows"
+	"github.com/thence-dev/thence/scripting"
+)
+
+var (
+	library = must(scripting.NewLibrary(flows.FS))
+	engine  = scripting.NewEngine(library)
+	ran     = map[string]bool{}
+)
+
+func must(l *scripting.Library, err error) *scripting.Library {
+	if err != nil {
+		panic(err)
+	}
+	return l
+}
+
+// job is what a test feeds to a script.
+type job struct {
+	script, data, failure, tag, state string
+}
+
+func run(t *testing.T, j job) *scripting.Outcome {
+	t.Helper()
+	ran[j.script] = true
+	out, err := engine.Run(t.Context(), scripting.Input{
+		Script: scripting.Script{Name: j.script},
+		Job: scripting.Job{ID: "job_1", Sequence: 7, Worker: "payments", Context: "cus_42", Caller: "stripe",
+			Time: time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC), Data: []byte(j.data), Failure: []byte(j.failure), Tag: []byte(j.tag)},
+		State: []byte(j.state),
+	})
+	if err != nil {
+		t.Fatalf("%s: %v", j.script, err)
+	}
+	return out
+}
+
+func wantState(t *testing.T, out *scripting.Outcome, want string) {
+	t.Helper()
+	if diff := cmp.Diff(want, string(out.State)); diff != "" {
+		t.Errorf("state (-want +got):\n%s", diff)
+	}
+}
+
+func TestAnswersAreStored(t *testing.T) {
+	customer := `{"id":"cus_1","object":"customer"}`
+	intent := func(status string) string { return fmt.Sprintf(`{"id":"pi_1","status":%q}`, status) }
+	subscription := func(status string) string { return fmt.Sprintf(`{"id":"sub_1","status":%q}`, status) }
+	page := `{"object":"list","data":[{"id":"a_1"},{"id":"a_2"}],"has_more":true}`
+	failed := `{"last_error":{"kind":"api"}}`
+
+	tests := []struct{ script, data, state, want string }{
+		{"new_create_customer_response", customer, failed, `{"customer_id":"cus_1"}`},
+		{"new_retrieve_customer_response", customer, "", `{"customer_id":"cus_1"}`},
+		{"new_retrieve_customer_response", `{"id":"cus_1","deleted":true}`, `{"customer_id":"cus_1"}`, `{}`},
+		{"new_update_customer_response", customer, "", `{"customer_id":"cus_1"}`},
+		{"new_delete_customer_response", `{"id":"cus_1","deleted":true}`, `{"a":1.0,"customer_id":"cus_1"}`, `{"a":1.0}`},
+		{"new_list_customers_response", page, "", `{"customers":["a_1","a_2"],"customers_more":true}`},
+
+		{"new_create_payment_intent_response", intent("requires_payment_method"), failed,
+			`{"last_error":{"kind":"api"},"payment_intent_id":"pi_1","payment_intent_next":"ask for another way to pay","payment_intent_status":"requires_payment_method"}`},
+		{"new_create_payment_intent_response", intent("succeeded"), failed,
+			`{"payment_intent_id":"pi_1","payment_intent_next":"nothing: the payment is made","payment_intent_status":"succeeded"}`},
+		{"new_retrieve_payment_intent_response", intent("processing"), "",
+			`{"payment_intent_id":"pi_1","payment_intent_next":"wait for the bank","payment_intent_status":"processing"}`},
+		{"new_update_payment_intent_response", intent("requires_confirmation"), "",
+			`{"payment_intent_id":"pi_1","payment_intent_next":"confirm the payment","payment_intent_status":"requires_confirmation"}`},
+		{"new_confirm_payment_intent_response", intent("requires_action"), "",
+			`{"payment_intent_id":"pi_1","payment_intent_next":"have the customer authenticate","payment_intent_status":"requires_action"}`},
+		{"new_confirm_payment_intent_response", intent("requires_capture"), failed,
+			`{"payment_intent_id":"pi_1","payment_intent_next":"capture the money","payment_intent_status":"requires_capture"}`},
+		{"new_cancel_payment_intent_response", intent("canceled"), "",
+			`{"payment_intent_id":"pi_1","payment_intent_next":"nothing: the payment is cancelled","payment_intent_status":"canceled"}`},
+		{"new_capture_payment_intent_response", intent("succeeded"), "",
+			`{"payment_intent_id":"pi_1","payment_intent_next":"nothing: the payment is made","payment_intent_status":"succeeded"}`},
+		{"new_capture_payment_intent_response", intent("a_new_one"), "",
+			`{"payment_intent_id":"pi_1","payment_intent_next":null,"payment_intent_status":"a_new_one"}`},
+		{"new_list_payment_intents_response", page, "", `{"payment_intents":["a_1","a_2"],"payment_intents_more":true}`},
+
+		{"new_create_subscription_response", subscription("active"), failed,
+			`{"subscription_id":"sub_1","subscription_next":"nothing: the subscription runs","subscription_status":"active"}`},
+		{"new_retrieve_subscription_response", subscription("past_due"), failed,
+			`{"last_error":{"kind":"api"},"subscription_id":"sub_1","subscription_next":"have the last invoice paid","subscription_status":"past_due"}`},
+		{"new_update_subscription_response", subscription("trialing"), "",
+			`{"subscription_id":"sub_1","subscription_next":"nothing until the trial ends","subscription_status":"trialing"}`},
+		{"new_cancel_subscription_response", subscription("canceled"), "",
+			`{"subscription_id":"sub_1","subscription_next":"nothing: the subscription has ended","subscription_status":"canceled"}`},
+		{"new_list_subscriptions_response", `{"data":[],"has_more":false}`, "", `{"subscriptions":[],"subscriptions_more":false}`},
+	}
+	for _, tt := range tests {
+		t.Run(tt.script, func(t *testing.T) {
+			wantState(t, run(t, job{script: tt.script, data: tt.data, state: tt.state}), tt.want)
+		})
+	}
+}
+
+const (
+	declined = `{"type":"card_error","code":"card_declined","message":"Your card was declined.","status":402,"attempts":1,` +
+		`"body":"{\"error\":{\"type\":\"card_error\",\"code\":\"card_declined\",\"decline_code\":\"insufficient_funds\",` +
+		`\"message\":\"Your card was declined.\",\"payment_intent\":{\"id\":\"pi_1\",\"status\":\"requires_payment_method\"}}}"}`
+	missing = `{"type":"invalid_request_error","code":"resource_missing","message":"No such customer","status":404,"attempts":1,` +
+		`"body":"{\"error\":{\"type\":\"invalid_request_error\",\"code\":\"resource_missing\",\"message\":\"No such customer\"}}"}`
+)
+
+func TestFailuresAreStored(t *testing.T) {
+	for _, name := range library.Names() {
+		if !strings.HasPrefix(name, "new_") || !strings.HasSuffix(name, "_error") {
+			continue
+		}
+		t.Run(name, func(t *testing.T) {
+			out := run(t, job{script: name, failure: missing, state: `{"customer_id":"cus_1"}`})
+			var state struct {
+				LastError struct{ Operation, Kind, Code, Message string } `json:"last_error"`
+				Customer  string                                          `json:"customer_id"`
+			}
+			if err := json.Unmarshal(out.State, &state); err != nil {
+				t.Fatal(err)
+			}
+			if got := "new_" + state.LastError.Operation + "_error"; got != name {
+				t.Errorf("operation is that of %s", got)
+			}
+			if state.LastError.Kind != "invalid" || state.LastError.Code != "resource_missing" {
+				t.Errorf("last_error = %+v", state.LastError)
+			}
+			if gone := name == "new_delete_customer_error"; gone != (state.Customer == "") {
+				t.Errorf("customer_id = %q", state.Customer)
+			}
+		})
+	}
+}
+
+func TestFailuresAreToldApart(t *testing.T) {
+	stripes := func(status int, typ, code string) string {
+		body := fmt.Sprintf(`{"error":{"type":%q,"code":%q,"message":"m"}}`, typ, code)
+		return fmt.Sprintf(`{"type":%q,"code":%q,"message":"m","status":%d,"attempts":1,"body":%q}`, typ, code, status, body)
+	}
+	tests := []struct{ failure, kind string }{
+		{declined, "card"},
+		{stripes(429, "invalid_request_error", "rate_limit"), "rate_limit"},
+		{stripes(429, "invalid_request_error", ""), "rate_limit"},
+		{stripes(400, "invalid_request_error", "lock_timeout"), "rate_limit"},
+		{stripes(400, "invalid_request_error", "parameter_missing"), "invalid"},
+		{stripes(401, "invalid_request_error", ""), "authentication"},
+		{stripes(400, "idempotency_error", ""), "idempotency"},
+		{stripes(500, "api_error", ""), "api"},
+		{`{"type":"http_error","message":"the API answered 503","status":503,"attempts":8,"body":"<html>"}`, "api"},
+		{`{"type":"timeout","message":"no answer","status":0,"attempts":8,"body":""}`, "network"},
+		{`{"type":"outcome_unknown","message":"?","status":0,"attempts":1}`, "unknown"},
+		{`{"type":"rejected","message":"secret stripe_key is not set","status":0,"attempts":1}`, "setup"},
+		{`{"type":"script_error","message":"checkout_paid:3:1: division by zero","status":200,"attempts":1,"body":"{}"}`, "script"},
+		{`{"type":"http_error","status":503,"body":{"error":{"code":"lock_timeout"}}}`, "rate_limit"},
+		{``, "network"},
+	}
+	for _, tt := range tests {
+		out := run(t, job{script: "new_create_payment_intent_error", failure: tt.failure})
+		var state struct {
+			LastError struct{ Kind string } `json:"last_error"`
+		}
+		if err := json.Unmarshal(out.State, &state); err != nil {
+			t.Fatal(err)
+		}
+		if state.LastError.Kind != tt.kind {
+			t.Errorf("kind %q, want %q, of %s", state.LastError.Kind, tt.kind, tt.failure)
+		}
+		if out.Output == "" {
+			t.Errorf("nothing logged for %s", tt.failure)
+		}
+	}
+}
+
+func TestDeclinedCardStoresPaymentIntent(t *testing.T) {
+	out := run(t, job{script: "new_confirm_payment_intent_error", failure: declined})
+	wantState(t, out, `{"last_error":{"code":"card_declined","decline_code":"insufficient_funds","kind":"card",`+
+		`"message":"Your card was declined.","operation":"confirm_payment_intent","status":402,"time":"2026-05-01T12:00:00Z",`+
+		`"type":"card_error"},"payment_intent_id":"pi_1","payment_intent_next":"ask for another way to pay",`+
+		`"payment_intent_status":"requires_payment_method"}`)
+	if want := "confirm_payment_intent: the card was declined (insufficient_funds): Your card was declined."; !strings.Contains(out.Output, want) {
+		t.Errorf("output %q lacks %q", out.Output, want)
+	}
+}
+
+// order is the state of a checkout in hand.
+func order(status string) string {
+	return `"checkout":{"amount":2000,"currency":"usd","payment_method":"pm_card_visa","price":"price_monthly","status":"` + status + `"}`
+}
+
+func onlyCall(t *testing.T, out *scripting.Outcome) *scripting.Call {
+	t.Helper()
+	if len(out.Effects) != 1 || out.Effects[0].Call == nil {
+		t.Fatalf("want one call, got %+v", out.Effects)
+	}
+	return out.Effects[0].Call
+}
+
+func wantCall(t *testing.T, out *scripting.Outcome, url, body, then string) {
+	t.Helper()
+	c := onlyCall(t, out)
+	if c.URL != url || string(c.Body) != body || c.Then != then || c.Catch != "checkout_failed" {
+		t.Errorf("call %s %s %s then %s catch %s\nwant POST %s %s then %s", c.Method, c.URL, c.Body, c.Then, c.Catch, url, body, then)
+	}
+}
+
+func wantResult(t *testing.T, out *scripting.Outcome, want string) {
+	t.Helper()
+	if string(out.Result) != want {
+		t.Errorf("result %s, want %s", out.Result, want)
+	}
+}
+
+// TestCheckout follows a checkout, feeding the answers by hand.
+func TestCheckout(t *testing.T) {
+	const stripe = "https://api.stripe.com/v1/"
+	out := run(t, job{script: "checkout",
+		data: `{"email":"ada@example.com","amount":2000,"currency":"usd","price":"price_monthly","payment_method":"pm_card_visa"}`})
+	wantCall(t, out, stripe+"customers", "email=ada%40example.com", "checkout_customer_created")
+	wantState(t, out, `{`+order("started")+`}`)
+	wantResult(t, out, `{"status":"started"}`)
+
+	out = run(t, job{script: onlyCall(t, out).Then, data: `{"id":"cus_1"}`, state: string(out.State)})
+	wantCall(t, out, stripe+"payment_intents", "amount=2000&automatic_payment_methods[allow_redirects]=never&"+
+		"automatic_payment_methods[enabled]=true&confirm=true&currency=usd&customer=cus_1&payment_method=pm_card_visa", "checkout_paid")
+	wantState(t, out, `{`+order("paying")+`,"customer_id":"cus_1"}`)
+
+	out = run(t, job{script: onlyCall(t, out).Then, data: `{"id":"pi_1","status":"succeeded"}`, state: string(out.State)})
+	wantCall(t, out, stripe+"subscriptions", "customer=cus_1&default_payment_method=pm_card_visa&items[0][price]=price_monthly",
+		"checkout_subscribed")
+	wantResult(t, out, `{"payment_intent":"pi_1","status":"paid"}`)
+
+	out = run(t, job{script: onlyCall(t, out).Then, data: `{"id":"sub_1","status":"active"}`, state: string(out.State)})
+	wantState(t, out, `{`+order("completed")+`,"customer_id":"cus_1","payment_intent_id":"pi_1",`+
+		`"payment_intent_next":"nothing: the payment is made","payment_intent_status":"succeeded","subscription_id":"sub_1",`+
+		`"subscription_next":"nothing: the subscription runs","subscription_status":"active"}`)
+	wantResult(t, out, `{"customer":"cus_1","payment_intent":"pi_1","status":"completed","subscription":"sub_1","subscription_status":"active"}`)
+	if len(out.Effects) != 0 {
+		t.Errorf("the last script asks for %+v", out.Effects)
+	}
+}
+
+func TestCheckoutOfKnownCustomer(t *testing.T) {
+	out := run(t, job{script: "checkout", data: `{"customer":"cus_9","amount":500,"currency":"eur","price":"price_1"}`})
+	wantCall(t, out, "https://api.stripe.com/v1/payment_intents", "amount=500&currency=eur&customer=cus_9", "checkout_paid")
+	if got := string(onlyCall(t, out).Tag); got != `{"step":"create_payment_intent"}` {
+		t.Errorf("tag %s", got)
+	}
+}
+
+func TestCheckoutRefusesIncompleteData(t *testing.T) {
+	for _, data := range []string{``, `{}`, `{"amount":0,"currency":"usd"}`} {
+		out := run(t, job{script: "checkout", data: data})
+		if !strings.Contains(string(out.Result), `"status":"refused"`) || len(out.Effects) != 0 {
+			t.Errorf("data %s: result %s, effects %v", data, out.Result, out.Effects)
+		}
+	}
+}
+
+func TestCheckoutBranchesOnPayment(t *testing.T) {
+	state := `{` + order("paying") + `,"customer_id":"cus_1"}`
+	tests := []struct{ status, call, result string }{
+		{"requires_capture", "subscriptions", `{"payment_intent":"pi_1","status":"paid"}`},
+		{"requires_confirmation", "payment_intents/pi_1/confirm", `{"payment_intent":"pi_1","status":"confirming"}`},
+		{"canceled", "", `{"payment_intent":"pi_1","status":"cancelled"}`},
+		{"requires_action", "", `{"next":"have the customer authenticate","payment_intent":"pi_1","payment_status":"requires_action","status":"waiting"}`},
+		{"processing", "", `{"next":"wait for the bank","payment_intent":"pi_1","payment_status":"processing","status":"waiting"}`},
+	}
+	for _, tt := range tests {
+		out := run(t, job{script: "checkout_paid", data: `{"id":"pi_1","status":"` + tt.status + `"}`, state: state})
+		wantResult(t, out, tt.result)
+		if tt.call == "" && len(out.Effects) != 0 {
+			t.Errorf("%s: asks for %+v", tt.status, out.Effects)
+		}
+		if tt.call != "" && onlyCall(t, out).URL != "https://api.stripe.com/v1/"+tt.call {
+			t.Errorf("%s: calls %s", tt.status, onlyCall(t, out).URL)
+		}
+	}
+	out := run(t, job{script: "checkout_subscribed", data: `{"id":"sub_1","status":"incomplete"}`, state: state})
+	if !strings.Contains(string(out.Result), `"status":"waiting"`) {
+		t.Errorf("result of an incomplete subscription: %s", out.Result)
+	}
+}
+
+func TestCheckoutFails(t *testing.T) {
+	state := `{` + order("paying") + `,"customer_id":"cus_1"}`
+	out := run(t, job{script: "checkout_failed", failure: declined, tag: `{"step":"create_payment_intent"}`, state: state})
+	wantResult(t, out, `{"kind":"card","message":"Your card was declined.","status":"declined","step":"create_payment_intent"}`)
+	out = run(t, job{script: "checkout_failed", failure: missing, tag: `{"step":"create_subscription"}`, state: state})
+	wantResult(t, out, `{"kind":"invalid","message":"No such customer","status":"failed","step":"create_subscription"}`)
+}
+
+// imported are the scripts that others import.
+var imported = []string{"checkout_pay", "checkout_status", "stripe_customer", "stripe_failure", "stripe_page",
+	"stripe_payment_intent", "stripe_subscription"}
+
+func TestImportedScriptsRunAlone(t *testing.T) {
+	for _, name := range imported {
+		if out := run(t, job{script: name}); len(out.Effects) > 0 || string(out.State) != "{}" {
+			t.Errorf("%s does something when run alone", name)
+		}
+	}
+}
+
+// TestEveryScript comes last in the file: it knows what the other tests have run.
+func TestEveryScript(t *testing.T) {
+	header := regexp.MustCompile(`^// (Runs when |Imported by |[A-Z].* Stores )`)
+	readme, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	files, err := fs.Glob(flows.FS, "*.tengo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		name := strings.TrimSuffix(file, ".tengo")
+		src, _ := library.Source(name)
+		comment, _, _ := strings.Cut(src, "\n\n")
+		if !header.MatchString(strings.Join(strings.Split(comment, "\n// "), " ")) {
+			t.Errorf("%s: its comment does not say when it runs and what it stores", file)
+		}
+		if !ran[name] && !testing.Short() && allRan() {
+			t.Errorf("%s: no test runs it", file)
+		}
+		if !strings.HasPrefix(name, "new_") && !strings.Contains(string(readme), "`"+name+"`") {
+			t.Errorf("%s is not in README.md", file)
+		}
+		if slices.Contains(imported, name) != strings.HasPrefix(src, "// Imported by ") {
+			t.Errorf("%s: its comment and the test's list of imported scripts differ", file)
+		}
+	}
+}
+
+// allRan tells whether all tests ran, and not a choice of them.
+func allRan() bool {
+	return ran["checkout"] && ran["stripe_page"] && ran["checkout_failed"] && ran["new_list_customers_error"]
+}

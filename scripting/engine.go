@@ -1,0 +1,223 @@
+package scripting
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"runtime"
+	"strings"
+	"time"
+
+	"github.com/d5/tengo/v2"
+	"github.com/thence-dev/thence/scripting/internal/compile"
+	"github.com/thence-dev/thence/scripting/internal/modules"
+	"github.com/thence-dev/thence/scripting/internal/value"
+)
+
+// Engine runs scripts in this process: those of its library, and sources that come with a job. What it has compiled it
+// keeps. A script can take much memory before its time is over; an Engine is for scripts whose authors are trusted.
+type Engine struct {
+	lib    *Library
+	inline cache
+}
+
+var _ Runner = (*Engine)(nil)
+
+// NewEngine makes an engine for a library. nil is a library without scripts.
+func NewEngine(lib *Library) *Engine {
+	if lib == nil {
+		lib = &Library{}
+	}
+	return &Engine{lib: lib}
+}
+
+// InlineName is the name of a script that came with its job: "inline-" and the first 16 hex digits of the SHA-256 of
+// its source. It is job.script in such a script, and the only name besides those of the library that its calls may
+// give as then or catch.
+func InlineName(source string) string {
+	sum := sha256.Sum256([]byte(source))
+	return "inline-" + hex.EncodeToString(sum[:8])
+}
+
+// Check compiles a script without running it. The error is an *[Error].
+func (e *Engine) Check(s Script) error {
+	_, _, err := e.program(s, Limits{}.withDefaults())
+	return err
+}
+
+// Run runs one script, as [Runner] says. The script sees data and state only as copies.
+func (e *Engine) Run(ctx context.Context, in Input) (*Outcome, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	start := time.Now()
+	limits := in.Limits.withDefaults()
+	p, name, err := e.program(in.Script, limits)
+	if err != nil {
+		return nil, err
+	}
+	left := limits.Time - time.Since(start)
+	if left <= 0 {
+		return nil, &Error{Kind: KindTimeLimit, Script: shown(in.Script), Message: timeMessage(limits) + " for compiling"}
+	}
+	m := p.machine(limits.Allocs)
+	m.run.Start(jobOf(in.Job, name), in.State, limits.forModules(), e.lib)
+	if p.Data {
+		if m.own[0], err = m.run.Data(); err != nil {
+			return nil, &Error{Kind: KindRuntime, Script: shown(in.Script), Message: err.Error()}
+		}
+	}
+	failure, panicked, stopped := m.execute(ctx, left)
+	if failure != nil || panicked != nil || stopped {
+		return nil, p.explain(ctx, m, failure, panicked, shown(in.Script), limits)
+	}
+	out, err := outcome(m.run)
+	if err != nil {
+		return nil, scriptError(err, shown(in.Script), limits)
+	}
+	if time.Since(start) < slow {
+		p.keep(m)
+	}
+	return out, nil
+}
+
+// program finds or compiles a script; name is what job.script will be.
+func (e *Engine) program(s Script, limits Limits) (p *program, name string, err error) {
+	if s.Source == "" {
+		get, ok := e.lib.programs[s.Name]
+		if !ok {
+			return nil, "", &Error{Kind: KindUnknownScript, Script: s.Name,
+				Message: fmt.Sprintf("there is no script %q in the library%s", s.Name, compile.Suggest(s.Name, e.lib.names))}
+		}
+		p, err = get()
+		return p, s.Name, err
+	}
+	if len(s.Source) > limits.Source {
+		return nil, "", scriptError(&modules.LimitError{What: "source", Got: len(s.Source), Limit: limits.Source},
+			shown(s), limits)
+	}
+	name = InlineName(s.Source)
+	p, err = e.inline.get(shown(s), s.Source, e.lib.compile)
+	return p, name, err
+}
+
+// shown is the name by which errors call a script.
+func shown(s Script) string {
+	if s.Name == "" {
+		return InlineName(s.Source)
+	}
+	return s.Name
+}
+
+func jobOf(j Job, script string) modules.Job {
+	return modules.Job{ID: j.ID, Sequence: j.Sequence, Worker: j.Worker, Context: j.Context, Caller: j.Caller,
+		Parent: j.Parent, Script: script, Time: j.Time, Data: j.Data, Response: j.Response, Failure: j.Failure, Tag: j.Tag}
+}
+
+func outcome(r *modules.Run) (*Outcome, error) {
+	state, err := r.State()
+	if err != nil {
+		return nil, err
+	}
+	out := &Outcome{State: state, Result: r.Result()}
+	out.Output, out.OutputCut = r.Output()
+	for _, e := range r.Effects() {
+		out.Effects = append(out.Effects, effectOf(e))
+	}
+	return out, nil
+}
+
+func effectOf(e modules.Effect) Effect {
+	if e.Dispatch != nil {
+		d := Dispatch(*e.Dispatch)
+		return Effect{Dispatch: &d}
+	}
+	c := e.Call
+	call := &Call{ID: c.ID, Operation: c.Operation, Method: c.Method, URL: c.URL, Body: c.Body, Timeout: c.Timeout,
+		IdempotencyKey: c.IdempotencyKey, Then: c.Then, Catch: c.Catch, Tag: c.Tag}
+	for _, h := range c.Header {
+		call.Header = append(call.Header, Header(h))
+	}
+	return Effect{Call: call}
+}
+
+// explain makes an error of how a VM ended.
+func (p *program) explain(ctx context.Context, m *machine, failure error, panicked any, script string, limits Limits) error {
+	switch {
+	case panicked != nil:
+		return panicError(panicked, script, limits).at(p.Where(m.vm))
+	case failure != nil:
+		cause, trace := p.Trace(failure)
+		return scriptError(cause, script, limits).at(trace)
+	case m.why.Load() == stoppedByContext:
+		return ctx.Err()
+	}
+	e := &Error{Kind: KindTimeLimit, Script: script, Message: timeMessage(limits)}
+	return e.at(p.Where(m.vm))
+}
+
+func timeMessage(l Limits) string {
+	return fmt.Sprintf("the script ran for longer than its time limit of %s", l.Time)
+}
+
+// scriptError makes an error, still without its place, of one that Tengo or a module returned.
+func scriptError(err error, script string, limits Limits) *Error {
+	e := &Error{Kind: KindRuntime, Script: script, Message: message(err)}
+	var limit *modules.LimitError
+	switch {
+	case errors.As(err, &limit):
+		e.Kind = KindLimit
+	case errors.Is(err, tengo.ErrObjectAllocLimit):
+		e.Kind = KindLimit
+		e.Message = fmt.Sprintf("the script made more than %d values, the limit of allocs", limits.Allocs)
+	}
+	return e
+}
+
+// message says it better than Tengo where Tengo is terse.
+func message(err error) string {
+	s := err.Error()
+	for from, to := range map[string]string{
+		"not callable: ":         "cannot call ",
+		"not iterable: ":         "cannot iterate over ",
+		"not index-assignable: ": "cannot set a member of ",
+	} {
+		if rest, ok := strings.CutPrefix(s, from); ok {
+			return to + rest
+		}
+	}
+	switch {
+	case errors.Is(err, tengo.ErrStackOverflow):
+		return "functions call each other too deeply: more than 1,000 levels"
+	case errors.Is(err, tengo.ErrStringLimit), errors.Is(err, tengo.ErrBytesLimit):
+		return fmt.Sprintf("a string or bytes would be longer than %d bytes", value.MaxString)
+	}
+	const most = 1000
+	if len(s) > most {
+		s = strings.ToValidUTF8(s[:most], "") + "..."
+	}
+	return s
+}
+
+// panicError makes an error of what a VM panicked with: our own values say what it is, Tengo's arithmetic and stack
+// leave it to Go.
+func panicError(panicked any, script string, limits Limits) *Error {
+	err, ok := panicked.(error)
+	if !ok {
+		return &Error{Kind: KindRuntime, Script: script, Message: fmt.Sprint(panicked)}
+	}
+	var fault runtime.Error
+	if !errors.As(err, &fault) {
+		return scriptError(err, script, limits)
+	}
+	e := &Error{Kind: KindRuntime, Script: script, Message: "the script failed: " + fault.Error()}
+	switch s := fault.Error(); {
+	case strings.Contains(s, "divide by zero"):
+		e.Message = "division by zero"
+	case strings.Contains(s, "index out of range"):
+		e.Message = "the script needs too much of the stack: calls nest too deeply, or have too many arguments"
+	}
+	return e
+}
