@@ -50,9 +50,15 @@ func (v *views) get(name string) (view, bool) {
 func (v *views) put(name string, w view) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.drop(name)
-	v.byKey[name] = v.order.PushFront(&cached{name, w})
-	v.bytes += w.size + entryOverhead
+	if e, ok := v.byKey[name]; ok {
+		c := e.Value.(*cached)
+		v.bytes += w.size - c.view.size
+		c.view = w
+		v.order.MoveToFront(e)
+	} else {
+		v.byKey[name] = v.order.PushFront(&cached{name, w})
+		v.bytes += w.size + entryOverhead
+	}
 	for v.bytes > v.limit && v.order.Len() > 1 {
 		v.drop(v.order.Back().Value.(*cached).name)
 	}

@@ -219,11 +219,10 @@ var errStopping = errors.New("the worker is stopping")
 func (in *intake) yielder() func(context.Context) error {
 	ran := 0
 	return func(ctx context.Context) error {
-		in.mu.Lock()
-		stop := in.stop
-		in.mu.Unlock()
-		if stop {
+		select {
+		case <-in.halted:
 			return errStopping
+		default:
 		}
 		if ran++; ran%turn != 0 {
 			return nil
@@ -237,16 +236,15 @@ func (in *intake) yielder() func(context.Context) error {
 // applied acks a job that has taken effect, if it was handed to this process.
 func (in *intake) applied(l *lane, seq uint64) {
 	in.mu.Lock()
-	defer in.mu.Unlock()
-	if w := l.waiting[seq]; w != nil {
-		in.finish(l, w)
+	w := l.waiting[seq]
+	if w != nil {
+		in.release(l, w)
+		delete(l.waiting, seq)
 	}
-}
-
-func (in *intake) finish(l *lane, w *waiting) {
-	in.try(w.Ack())
-	in.release(l, w)
-	delete(l.waiting, w.Message.Sequence)
+	in.mu.Unlock()
+	if w != nil {
+		in.try(w.Ack())
+	}
 }
 
 // leave forgets a delivery without an ack.

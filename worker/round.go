@@ -228,12 +228,14 @@ func (r *rounds) step(ctx context.Context, g goal, v view, head job.Message) err
 	} else if err != nil {
 		return err
 	}
-	done := view{revision: revision, commit: next, size: len(encoded)}
+	done := view{revision: revision, commit: next, size: len(encoded), flushed: len(next.Outbox) == 0}
 	r.views.put(g.name, done)
 	r.stats.count(next.Report.Outcome)
 	r.logOutcome(g.name, next.Report)
-	if err := r.flush(ctx, g.name, &done, head); err != nil {
-		return err
+	if !done.flushed {
+		if err := r.flush(ctx, g.name, &done, head); err != nil {
+			return err
+		}
 	}
 	g.applied(head.Sequence)
 	return nil

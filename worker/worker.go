@@ -50,12 +50,18 @@ type Config struct {
 // Service is an outside API; see the fields in package calls.
 type Service = calls.Service
 
+// SecretsFromEnv finds secrets by a look-up of environment variables such as os.LookupEnv: the secret stripe_key is the
+// variable THENCE_SECRET_STRIPE_KEY.
+func SecretsFromEnv(lookup func(string) (string, bool)) func(name string) (string, bool) {
+	return calls.SecretsFromEnv(lookup)
+}
+
 func (c Config) withDefaults() Config {
 	if c.Runner == nil && c.Library != nil {
 		c.Runner = scripting.NewEngine(c.Library)
 	}
 	if c.Secrets == nil {
-		c.Secrets = calls.SecretsFromEnv(os.LookupEnv)
+		c.Secrets = SecretsFromEnv(os.LookupEnv)
 	}
 	if c.Name == "" {
 		host, _ := os.Hostname()
@@ -114,6 +120,15 @@ func New(c Config) (*Worker, error) {
 // the grace period, gives the rest back to other workers at once, and returns nil. It returns an error when the pool's streams can't be made or don't
 // fit (see [stream.ErrUnfit]), and when something is wrong that no retry can mend. While NATS is away it waits.
 func (w *Worker) Run(ctx context.Context) error {
+	err := w.run(ctx)
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		err = nil // told to stop before all was set up
+	}
+	w.config.Logger.Info("worker has stopped", "jobs", w.Stats().Jobs, "error", err)
+	return err
+}
+
+func (w *Worker) run(ctx context.Context) error {
 	c := w.config
 	options := stream.Options{Replicas: c.Replicas, MaxBytes: c.MaxBytes}
 	pool, err := stream.Ensure(ctx, c.Conn, c.Pool, options)
@@ -124,20 +139,18 @@ func (w *Worker) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	performer := calls.New(calls.Config{
+		Pool: pool, Keys: keys, Services: w.services, Secrets: c.Secrets, Grace: c.Grace, Logger: c.Logger,
+	})
 	jobs, err := pool.Jobs(ctx, batch)
 	if err != nil {
 		return err
 	}
-	performer := calls.New(calls.Config{
-		Pool: pool, Keys: keys, Services: w.services, Secrets: c.Secrets, Grace: c.Grace, Logger: c.Logger,
-	})
 	c.Logger.Info("worker is ready", "server", c.Conn.ConnectedServerVersion(), "release", c.Library.Release(), "scripts", len(c.Library.Names()))
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return performer.Run(ctx) })
 	group.Go(func() error { return w.takeJobs(ctx, w.rounds(pool, keys), jobs) })
-	err = group.Wait()
-	c.Logger.Info("worker has stopped", "jobs", w.Stats().Jobs, "error", err)
-	return err
+	return group.Wait()
 }
 
 // Stats returns what the worker has done so far.

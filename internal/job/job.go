@@ -12,6 +12,7 @@ import (
 	"mime"
 	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -183,8 +184,8 @@ func (j *Job) readAnswer(body []byte) error {
 		return malformed("an answer without %s or %s", HeaderCall, HeaderSource)
 	}
 	j.Answer = new(Answer)
-	if err := json.Unmarshal(body, j.Answer); err != nil {
-		return malformed("the answer is not JSON: %v", err)
+	if problem := jsonProblem(body, j.Answer); problem != "" {
+		return malformed("the answer is not JSON: %s", problem)
 	}
 	j.Source = j.Answer.Source
 	return nil
@@ -193,8 +194,8 @@ func (j *Job) readAnswer(body []byte) error {
 func readData(typ string, body []byte) ([]byte, error) {
 	switch typ {
 	case TypeJSON:
-		if !json.Valid(body) {
-			return nil, malformed("%s says %s, but the body is not JSON: %s", HeaderType, TypeJSON, jsonProblem(body))
+		if problem := jsonProblem(body, new(json.RawMessage)); problem != "" {
+			return nil, malformed("%s says %s, but the body is not JSON: %s", HeaderType, TypeJSON, problem)
 		}
 		return body, nil
 	case TypeText:
@@ -203,7 +204,7 @@ func readData(typ string, body []byte) ([]byte, error) {
 		if len(body) == 0 {
 			return nil, nil
 		}
-		if json.Valid(body) {
+		if json.Valid(body) && utf8.Valid(body) {
 			return body, nil
 		}
 		return text(body)
@@ -216,8 +217,8 @@ func (j *Job) readSource(typ string, body []byte) error {
 	switch typ {
 	case TypeInline:
 		var in Inline
-		if err := json.Unmarshal(body, &in); err != nil {
-			return malformed("%s says %s, but the body is not: %v", HeaderType, TypeInline, err)
+		if problem := jsonProblem(body, &in); problem != "" {
+			return malformed("%s says %s, but the body is not: %s", HeaderType, TypeInline, problem)
 		}
 		j.Source, j.Name, j.Data = in.Source, in.Name, in.Data
 	case "", TypeText, TypeSource:
@@ -256,12 +257,16 @@ func contentType(value string) (string, error) {
 	return typ, nil
 }
 
-func jsonProblem(body []byte) string {
-	var v any
-	if err := json.Unmarshal(body, &v); err != nil {
+// jsonProblem decodes body into v, and says why that can't be done; empty when it can. Bytes that are not UTF-8 are refused, as
+// encoding/json lets them pass in raw values, and nothing that holds them is JSON any more.
+func jsonProblem(body []byte, v any) string {
+	if !utf8.Valid(body) {
+		return "it is not UTF-8"
+	}
+	if err := json.Unmarshal(body, v); err != nil {
 		return err.Error()
 	}
-	return "invalid"
+	return ""
 }
 
 // trace finds the trace header in either of the cases in which it is written in practice.
@@ -276,7 +281,7 @@ func trace(h map[string][]string) string {
 
 func printable(s string) bool {
 	for _, r := range s {
-		if r < ' ' || r == 0x7f || r == utf8.RuneError {
+		if unicode.IsControl(r) || r == utf8.RuneError {
 			return false
 		}
 	}

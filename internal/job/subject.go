@@ -21,13 +21,16 @@ var (
 	contextName = regexp.MustCompile(`^[a-zA-Z0-9_=/-]{1,128}$`)
 	scriptName  = regexp.MustCompile(`^([a-zA-Z_][a-zA-Z0-9_]{0,99}|inline-[0-9a-f]{16})$`)
 	serviceName = regexp.MustCompile(`^[a-z][a-z0-9_-]{0,31}$`)
-	callID      = regexp.MustCompile(`^[0-9]{1,20}-[0-9]{1,6}$`)
+	callID      = regexp.MustCompile(`^[1-9][0-9]{0,19}-(0|[1-9][0-9]{0,5})$`)
 )
 
 // ValidPool tells why name can't be a pool's name; nil when it can.
 func ValidPool(name string) error {
 	if !poolName.MatchString(name) {
 		return fmt.Errorf("worker pool %q: a name is 1 to 32 of a-z A-Z 0-9 _ -", name)
+	}
+	if name == "_INBOX" {
+		return fmt.Errorf("worker pool %q: the name is taken by the answers to requests", name)
 	}
 	if name == KeysBucket {
 		return fmt.Errorf("worker pool %q: the name is taken by the bucket of the installation's keys", name)
@@ -55,8 +58,11 @@ func validCallID(id string) bool { return callID.MatchString(id) }
 // ParseAddress reads `<pool>.<context>`. The context may be one that no bucket can hold: see [ValidContext].
 func ParseAddress(subject string) (Address, error) {
 	pool, context, ok := strings.Cut(subject, ".")
-	if !ok || strings.Contains(context, ".") || context == "" {
+	if !ok || strings.Contains(context, ".") {
 		return Address{}, fmt.Errorf("subject %q: want 2 tokens, <pool>.<context>, got %d", subject, strings.Count(subject, ".")+1)
+	}
+	if context == "" {
+		return Address{}, fmt.Errorf("subject %q: the context is empty, want <pool>.<context>", subject)
 	}
 	if strings.ContainsAny(context, "*> \t\r\n") {
 		return Address{}, fmt.Errorf("subject %q: a context has no wildcard and no space", subject)
@@ -128,7 +134,7 @@ func ParseEffectID(id string) (sequence uint64, index int, err error) {
 		return 0, 0, fmt.Errorf("%q: want <sequence>-<index>", id)
 	}
 	s, i, _ := strings.Cut(id, "-")
-	if sequence, err = strconv.ParseUint(s, 10, 64); err != nil || sequence == 0 {
+	if sequence, err = strconv.ParseUint(s, 10, 64); err != nil {
 		return 0, 0, fmt.Errorf("%q: %q is no sequence", id, s)
 	}
 	index, err = strconv.Atoi(i)

@@ -178,6 +178,7 @@ func (p *Performer) perform(ctx context.Context, s Service, d *stream.Delivery) 
 		return p.answer(ctx, a, call, outcomeUnknown(call))
 	}
 	call.Attempt++
+	p.config.Logger.Debug("call is sent", "context", a.Context, "service", s.Name, "call", call.ID, "attempt", call.Attempt)
 	got := p.clients[s.Name].send(ctx, call)
 	if ctx.Err() != nil {
 		return ctx.Err()

@@ -1,0 +1,149 @@
+// Package bench measures the whole path of a job beside raw JetStream, in one process and one run, so that the ratio means something on
+// any machine.
+package bench
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"testing"
+	"testing/fstest"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/thence-dev/thence/internal/embedded"
+	"github.com/thence-dev/thence/internal/stream"
+	"github.com/thence-dev/thence/scripting"
+	"github.com/thence-dev/thence/worker"
+)
+
+// contexts is how many contexts the jobs are spread over.
+const contexts = 200
+
+// BenchmarkPath takes each job all the way: published, its script run on its context's state, committed, acked. ratio is the speed beside
+// that of raw JetStream, publish-consume-ack of the same messages on a work queue of the same kind.
+func BenchmarkPath(b *testing.B) {
+	raw := timed(b, "raw", runRaw)
+	thence := timed(b, "thence", runThence)
+	if raw > 0 && thence > 0 {
+		b.Run("ratio", func(b *testing.B) {
+			b.ReportMetric(raw.Seconds()/thence.Seconds(), "ratio")
+			b.ReportMetric(0, "ns/op")
+		})
+	}
+}
+
+// timed runs one side, and returns its time for one job.
+func timed(b *testing.B, name string, run func(*testing.B, *nats.Conn, int)) (perJob time.Duration) {
+	b.Run(name, func(b *testing.B) {
+		s, err := embedded.Start(embedded.Options{Store: b.TempDir()})
+		if err != nil {
+			b.Fatal(err)
+		}
+		defer s.Close()
+		nc, err := s.Connect()
+		if err != nil {
+			b.Fatal(err)
+		}
+		defer nc.Close()
+		if _, err := stream.Ensure(b.Context(), nc, "p", stream.Options{}); err != nil {
+			b.Fatal(err)
+		}
+		b.ReportAllocs()
+		b.ResetTimer()
+		run(b, nc, b.N)
+		b.StopTimer()
+		perJob = b.Elapsed() / time.Duration(b.N)
+		b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "jobs/s")
+	})
+	return perJob
+}
+
+// publish publishes n jobs, as many at a time as the library allows.
+func publish(b *testing.B, nc *nats.Conn, n int) {
+	js, err := jetstream.New(nc, jetstream.WithPublishAsyncMaxPending(1000))
+	if err != nil {
+		b.Error(err)
+		return
+	}
+	header := nats.Header{"Thence-Script": {"count"}}
+	for i := range n {
+		m := &nats.Msg{Subject: fmt.Sprintf("p.cus_%d", i%contexts), Header: header, Data: []byte(`{"amount": 2000}`)}
+		if _, err := js.PublishMsgAsync(m, jetstream.WithStallWait(time.Minute)); err != nil {
+			b.Error(err)
+			return
+		}
+	}
+	<-js.PublishAsyncComplete()
+}
+
+func runRaw(b *testing.B, nc *nats.Conn, n int) {
+	js, err := jetstream.New(nc)
+	if err != nil {
+		b.Fatal(err)
+	}
+	c, err := js.Consumer(b.Context(), "JOBS_p", "workers")
+	if err != nil {
+		b.Fatal(err)
+	}
+	iter, err := c.Messages(jetstream.PullMaxMessages(256))
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer iter.Stop()
+	go publish(b, nc, n)
+	for range n {
+		m, err := iter.Next()
+		if err != nil {
+			b.Fatal(err)
+		}
+		if err := m.Ack(); err != nil {
+			b.Fatal(err)
+		}
+	}
+	if err := nc.FlushTimeout(time.Minute); err != nil {
+		b.Fatal(err)
+	}
+}
+
+func runThence(b *testing.B, nc *nats.Conn, n int) {
+	library, err := scripting.NewLibrary(fstest.MapFS{"count.tengo": &fstest.MapFile{Data: []byte(`
+context := import("context")
+context.set("jobs", context.get("jobs", 0) + 1)
+context.set("total", context.get("total", 0) + data.amount)
+`)}})
+	if err != nil {
+		b.Fatal(err)
+	}
+	w, err := worker.New(worker.Config{Conn: nc, Pool: "p", Library: library, Logger: slog.New(slog.NewTextHandler(io.Discard, nil))})
+	if err != nil {
+		b.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(b.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- w.Run(ctx) }()
+	done := make(chan struct{})
+	left := n
+	sub, err := nc.Subscribe("$JS.ACK.JOBS_p.workers.>", func(m *nats.Msg) {
+		if string(m.Data) != "+ACK" {
+			return
+		}
+		if left--; left == 0 {
+			close(done)
+		}
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer func() { _ = sub.Unsubscribe() }()
+	publish(b, nc, n)
+	<-done
+	b.StopTimer()
+	stop()
+	if err := <-ended; err != nil {
+		b.Fatal(err)
+	}
+}
