@@ -8,6 +8,7 @@ import (
 
 	"github.com/d5/tengo/v2"
 	"github.com/d5/tengo/v2/stdlib"
+
 	"github.com/thence-dev/thence/scripting"
 )
 
@@ -48,7 +49,7 @@ print(summary)
 func payload() []byte {
 	var items []string
 	for i := range 21 {
-		items = append(items, fmt.Sprintf(`{"id":"item_%04d","kind":"%s","price":%d,"quantity":%d,"note":"about item number %d"}`,
+		items = append(items, fmt.Sprintf(`{"id":"item_%04d","kind":%q,"price":%d,"quantity":%d,"note":"about item number %d"}`,
 			i, []string{"Book", "Pen", "Lamp"}[i%3], 100+i, i%4+1, i))
 	}
 	return []byte(`{"customer":"cus_42","items":[` + strings.Join(items, ",") + `]}`)

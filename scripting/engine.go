@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/d5/tengo/v2"
+
 	"github.com/thence-dev/thence/scripting/internal/compile"
 	"github.com/thence-dev/thence/scripting/internal/modules"
 	"github.com/thence-dev/thence/scripting/internal/value"
@@ -69,9 +70,8 @@ func (e *Engine) Run(ctx context.Context, in Input) (*Outcome, error) {
 			return nil, &Error{Kind: KindRuntime, Script: shown(in.Script), Message: err.Error()}
 		}
 	}
-	failure, panicked, stopped := m.execute(ctx, left)
-	if failure != nil || panicked != nil || stopped {
-		return nil, p.explain(ctx, m, failure, panicked, shown(in.Script), limits)
+	if end := m.execute(ctx, left); !end.clean() {
+		return nil, p.explain(ctx, m, end, shown(in.Script), limits)
 	}
 	out, err := outcome(m.run)
 	if err != nil {
@@ -144,14 +144,14 @@ func effectOf(e modules.Effect) Effect {
 }
 
 // explain makes an error of how a VM ended.
-func (p *program) explain(ctx context.Context, m *machine, failure error, panicked any, script string, limits Limits) error {
+func (p *program) explain(ctx context.Context, m *machine, end ending, script string, limits Limits) error {
 	switch {
-	case panicked != nil:
-		return panicError(panicked, script, limits).at(p.Where(m.vm))
-	case failure != nil:
-		cause, trace := p.Trace(failure)
+	case end.panicked != nil:
+		return panicError(end.panicked, script, limits).at(p.Where(m.vm))
+	case end.failure != nil && !end.overtime && !end.cancelled:
+		trace, cause := p.Trace(end.failure)
 		return scriptError(cause, script, limits).at(trace)
-	case m.why.Load() == stoppedByContext:
+	case end.cancelled:
 		return ctx.Err()
 	}
 	e := &Error{Kind: KindTimeLimit, Script: script, Message: timeMessage(limits)}
@@ -179,13 +179,13 @@ func scriptError(err error, script string, limits Limits) *Error {
 // message says it better than Tengo where Tengo is terse.
 func message(err error) string {
 	s := err.Error()
-	for from, to := range map[string]string{
-		"not callable: ":         "cannot call ",
-		"not iterable: ":         "cannot iterate over ",
-		"not index-assignable: ": "cannot set a member of ",
+	for _, say := range []struct{ from, to string }{
+		{"not callable: ", "cannot call "},
+		{"not iterable: ", "cannot iterate over "},
+		{"not index-assignable: ", "cannot set a member of "},
 	} {
-		if rest, ok := strings.CutPrefix(s, from); ok {
-			return to + rest
+		if rest, ok := strings.CutPrefix(s, say.from); ok {
+			return say.to + rest
 		}
 	}
 	switch {

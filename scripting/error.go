@@ -77,8 +77,7 @@ func (e *Error) writeCode(b *strings.Builder) {
 	}
 }
 
-func compileError(err error) *Error {
-	e := err.(*compile.Error)
+func compileError(e *compile.Error) *Error {
 	return &Error{Kind: KindCompile, Script: e.Script, Line: e.Line, Column: e.Column, Message: e.Msg, Code: shorten(e.Code)}
 }
 

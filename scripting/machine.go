@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/d5/tengo/v2"
+
 	"github.com/thence-dev/thence/scripting/internal/compile"
 	"github.com/thence-dev/thence/scripting/internal/modules"
 )
@@ -22,16 +23,10 @@ type program struct {
 type machine struct {
 	vm      *tengo.VM
 	run     *modules.Run
-	globals []tengo.Object
-	own     []tengo.Object // the part of globals that belongs to one run
+	own     []tengo.Object // the globals that belong to one run
 	allocs  int64
-	why     atomic.Int32 // why it was stopped
+	stopped atomic.Bool // never to be used again
 }
-
-const (
-	stoppedByTime = iota + 1
-	stoppedByContext
-)
 
 // slow is how long a run may take for its machine to be kept: the VM's stack holds on to values of the last run.
 const slow = 20 * time.Millisecond
@@ -51,7 +46,9 @@ func (p *program) machine(allocs int64) *machine {
 		n++
 	}
 	globals = append(globals, make([]tengo.Object, n)...)
-	return &machine{vm: p.NewVM(globals, allocs), run: run, globals: globals, own: globals[fixed:], allocs: allocs}
+	m := &machine{vm: p.NewVM(globals, allocs), run: run, own: globals[fixed:], allocs: allocs}
+	run.Stopped = m.stopped.Load
+	return m
 }
 
 // keep makes a machine that has run to its end ready for the next run.
@@ -61,23 +58,34 @@ func (p *program) keep(m *machine) {
 	p.idle.Put(m)
 }
 
-// execute runs the VM until its end, until the time is over, or until ctx ends. It tells whether the VM was stopped,
-// or could be after this: then it must not run again.
-func (m *machine) execute(ctx context.Context, limit time.Duration) (err error, panicked any, stopped bool) {
-	timer := time.AfterFunc(limit, func() { m.stop(stoppedByTime) })
-	detach := func() bool { return true }
-	if ctx.Done() != nil {
-		detach = context.AfterFunc(ctx, func() { m.stop(stoppedByContext) })
-	}
-	defer func() {
-		panicked = recover()
-		inTime, detached := timer.Stop(), detach()
-		stopped = !inTime || !detached
-	}()
-	return m.vm.Run(), nil, false
+// ending is how a run ended. The zero ending is the script's own end; after any other the VM must not run again.
+type ending struct {
+	failure   error // what the VM returned
+	panicked  any   // what it panicked with
+	cancelled bool  // the context ended; the VM was stopped, or may be any time now
+	overtime  bool  // the same of the time limit
 }
 
-func (m *machine) stop(why int32) {
-	m.why.CompareAndSwap(0, why)
+func (e ending) clean() bool {
+	return e.failure == nil && e.panicked == nil && !e.cancelled && !e.overtime
+}
+
+// execute runs the VM until its end, until the time is over, or until ctx ends.
+func (m *machine) execute(ctx context.Context, limit time.Duration) (end ending) {
+	timer := time.AfterFunc(limit, m.stop)
+	detach := func() bool { return true }
+	if ctx.Done() != nil {
+		detach = context.AfterFunc(ctx, m.stop)
+	}
+	defer func() {
+		end.panicked = recover()
+		end.overtime, end.cancelled = !timer.Stop(), !detach()
+	}()
+	end.failure = m.vm.Run()
+	return end
+}
+
+func (m *machine) stop() {
+	m.stopped.Store(true)
 	m.vm.Abort()
 }

@@ -73,17 +73,17 @@ type pass struct {
 	depth int
 }
 
-// Compile compiles a script and what it imports. The error is an *Error.
-func Compile(name, src string, env Env) (prog *Program, err error) {
+// Compile compiles a script and what it imports.
+func Compile(name, src string, env Env) (prog *Program, failure *Error) {
 	c := &compiler{env: env, set: parser.NewFileSet(), builtins: map[string]bool{}, done: map[string]bool{}}
 	for _, b := range env.Builtins {
 		c.builtins[b] = true
 	}
 	defer func() {
 		if r := recover(); r != nil {
-			prog = nil
-			if err, _ = r.(*Error); err.(*Error) == nil {
-				err = &Error{Script: name, Msg: fmt.Sprintf("the compiler failed: %v", r)}
+			var ok bool
+			if failure, ok = r.(*Error); !ok {
+				failure = &Error{Script: name, Msg: fmt.Sprintf("the compiler failed: %v", r)}
 			}
 		}
 	}()
@@ -93,7 +93,7 @@ func Compile(name, src string, env Env) (prog *Program, err error) {
 
 // load parses, checks and rewrites a source.
 func (c *compiler) load(name, src string, from parser.Pos) (*parser.SourceFile, []parser.Stmt) {
-	c.chain = append(c.chain, name)
+	c.enter(name, src)
 	c.files = append(c.files, File{name, src})
 	file := c.set.AddFile(strconv.Itoa(len(c.files)-1), -1, len(src))
 	if offset, err := Prescan(src); err != nil {
@@ -114,6 +114,15 @@ func (c *compiler) load(name, src string, from parser.Pos) (*parser.SourceFile, 
 	stmts := p.script(tree.Stmts)
 	c.chain = c.chain[:len(c.chain)-1]
 	return file, stmts
+}
+
+// enter notes that a script is being loaded. A source that is not the library's under that name cannot be imported, and
+// so takes part in no cycle.
+func (c *compiler) enter(name, src string) {
+	if known, ok := c.env.Source(name); !ok || known != src {
+		name = ""
+	}
+	c.chain = append(c.chain, name)
 }
 
 // script checks the statements of a script, and deals with its export: the last statement of one that is imported,

@@ -47,23 +47,23 @@ func lineOf(src string, line int) string {
 }
 
 // Trace takes the error of a VM's Run apart: what went wrong, and where, innermost first.
-func (p *Program) Trace(err error) (cause error, trace []Position) {
+func (p *Program) Trace(err error) (trace []Position, cause error) {
 	for {
 		inner, ok := err.(interface{ Unwrap() error })
 		if !ok || inner.Unwrap() == nil {
-			return err, reverse(trace)
+			return reverse(trace), err
 		}
 		cause = inner.Unwrap()
 		text, at, ok := cutLast(err.Error(), "\n\tat ")
 		if !ok {
-			return err, reverse(trace)
+			return reverse(trace), err
 		}
 		if pos, ok := p.parse(at); ok {
 			trace = append(trace, pos)
 		}
 		err = cause
 		if text == "Runtime Error: "+cause.Error() {
-			return cause, reverse(trace)
+			return reverse(trace), cause
 		}
 	}
 }
@@ -106,7 +106,7 @@ func (p *Program) Where(vm *tengo.VM) (trace []Position) {
 	set := &parser.SourceFileSet{Base: p.bytecode.FileSet.Base, Files: p.bytecode.FileSet.Files}
 	v := reflect.ValueOf(vm).Elem()
 	add := func(fn reflect.Value, ip int64) {
-		if pos := sourcePos(fn, ip-1); pos.IsValid() {
+		if pos := sourcePos(fn, ip); pos.IsValid() {
 			trace = append(trace, locate(set, p.files, pos))
 		}
 	}
@@ -119,7 +119,7 @@ func (p *Program) Where(vm *tengo.VM) (trace []Position) {
 	return trace
 }
 
-// sourcePos is CompiledFunction.SourcePos by reflection.
+// sourcePos is CompiledFunction.SourcePos by reflection. ip is that of the instruction in hand, or of one of its operands.
 func sourcePos(fn reflect.Value, ip int64) parser.Pos {
 	positions := fn.Elem().FieldByName("SourceMap")
 	for ; ip >= 0; ip-- {

@@ -16,7 +16,7 @@ func Suggest(name string, names []string) string {
 
 // Nearest returns the name of names that differs least from a misspelt one, or "" when all differ much.
 func Nearest(name string, names []string) string {
-	if len(name) > 100 {
+	if name == "" || len(name) > 100 {
 		return ""
 	}
 	names = slices.Sorted(slices.Values(names))

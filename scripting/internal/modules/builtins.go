@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/d5/tengo/v2"
+
 	"github.com/thence-dev/thence/scripting/internal/value"
 )
 

@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/d5/tengo/v2"
+
 	"github.com/thence-dev/thence/scripting/internal/value"
 )
 
@@ -51,7 +52,7 @@ func (s *state) encode() ([]byte, error) {
 		if len(s.source) == 0 {
 			return []byte("{}"), nil
 		}
-		if bytes.TrimLeft(s.source, " \t\r\n")[:1][0] != '{' {
+		if !bytes.HasPrefix(bytes.TrimLeft(s.source, " \t\r\n"), []byte{'{'}) {
 			return nil, errors.New("the context's state is not a JSON object")
 		}
 		return bytes.Clone(s.source), nil

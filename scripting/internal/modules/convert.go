@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/d5/tengo/v2"
+
 	"github.com/thence-dev/thence/scripting/internal/value"
 )
 

@@ -4,6 +4,7 @@ import (
 	"regexp"
 
 	"github.com/d5/tengo/v2"
+
 	"github.com/thence-dev/thence/scripting/internal/compile"
 )
 
@@ -12,8 +13,8 @@ var flowMembers = members{"dispatch": fn{1, 1, flowDispatch}}
 
 var (
 	poolName    = regexp.MustCompile(`^[a-zA-Z0-9_-]{1,32}$`)
-	contextName = regexp.MustCompile(`^[a-zA-Z0-9_=/-]{1,200}$`)
-	scriptName  = regexp.MustCompile(`^[a-zA-Z_][a-zA-Z0-9_-]{0,99}$`)
+	contextName = regexp.MustCompile(`^[a-zA-Z0-9_=/-]{1,128}$`)
+	scriptName  = regexp.MustCompile(`^([a-zA-Z_][a-zA-Z0-9_]{0,99}|inline-[0-9a-f]{16})$`)
 )
 
 func flowDispatch(r *Run, args []tengo.Object) (tengo.Object, error) {
@@ -47,7 +48,7 @@ func (r *Run) checkDispatch(o *options, d *Dispatch) {
 		o.fail("%q is no name of a worker pool: want letters, digits, _ and -, at most 32", d.Worker)
 	}
 	if d.Context != "" && !contextName.MatchString(d.Context) {
-		o.fail("%q is no name of a context: want letters, digits, _, -, = and /", d.Context)
+		o.fail("%q is no name of a context: want letters, digits, _, -, = and /, at most 128", d.Context)
 	}
 	here := d.Worker == "" || d.Worker == r.job.Worker
 	switch {

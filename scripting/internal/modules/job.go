@@ -2,6 +2,7 @@ package modules
 
 import (
 	"github.com/d5/tengo/v2"
+
 	"github.com/thence-dev/thence/scripting/internal/value"
 )
 

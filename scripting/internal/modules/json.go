@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 
 	"github.com/d5/tengo/v2"
+
 	"github.com/thence-dev/thence/scripting/internal/value"
 )
 

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/d5/tengo/v2"
+
 	"github.com/thence-dev/thence/scripting/internal/compile"
 	"github.com/thence-dev/thence/scripting/internal/value"
 )

@@ -5,7 +5,7 @@ import (
 	"unicode/utf8"
 )
 
-// output collects what a script prints, up to a limit.
+// output collects what a script prints, as text, up to a limit.
 type output struct {
 	text  strings.Builder
 	limit int
@@ -16,6 +16,7 @@ func (o *output) write(s string) {
 	if o.cut {
 		return
 	}
+	s = strings.ToValidUTF8(s, "\uFFFD")
 	if room := o.limit - o.text.Len(); len(s) > room {
 		o.cut = true
 		for room > 0 && !utf8.RuneStart(s[room]) {

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 
 	"github.com/d5/tengo/v2"
+
 	"github.com/thence-dev/thence/scripting/internal/value"
 )
 

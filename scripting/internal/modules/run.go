@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/d5/tengo/v2"
+
 	"github.com/thence-dev/thence/scripting/internal/value"
 )
 
@@ -86,6 +87,9 @@ func (e *LimitError) Error() string {
 
 // Run is the state of one execution. It is for one goroutine at a time.
 type Run struct {
+	// Stopped, if it is set, tells whether the execution has been stopped. Functions that may take long ask it.
+	Stopped func() bool
+
 	job     Job
 	limits  Limits
 	scripts Scripts
@@ -104,7 +108,7 @@ type Run struct {
 func (r *Run) Start(job Job, state []byte, limits Limits, scripts Scripts) {
 	facts := r.facts
 	clear(facts)
-	*r = Run{job: job, limits: limits, scripts: scripts, facts: facts, stripe: defaultStripeKey}
+	*r = Run{Stopped: r.Stopped, job: job, limits: limits, scripts: scripts, facts: facts, stripe: defaultStripeKey}
 	r.state.source = state
 	r.out.limit = limits.Output
 }
@@ -154,6 +158,8 @@ func (r *Run) fact(name string, json []byte) (tengo.Object, error) {
 	r.facts[name] = o
 	return o, nil
 }
+
+func (r *Run) stopped() bool { return r.Stopped != nil && r.Stopped() }
 
 // nextID is the id of the next effect.
 func (r *Run) nextID() string { return fmt.Sprintf("%d-%d", r.job.Sequence, len(r.effects)) }

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/d5/tengo/v2"
+
 	"github.com/thence-dev/thence/scripting/internal/value"
 )
 
@@ -87,7 +88,9 @@ func (op operation) call(r *Run, args []tengo.Object) (tengo.Object, error) {
 	c := &Call{Operation: op.name, Method: op.method, URL: stripeURL + path}
 	c.Header = []Header{{Name: "Authorization", Value: "Bearer ", Secret: r.stripe}}
 	if op.method == "POST" {
-		c.Body = []byte(params)
+		if params != "" {
+			c.Body = []byte(params)
+		}
 		c.Header = append(c.Header, Header{Name: "Content-Type", Value: "application/x-www-form-urlencoded"})
 	} else if params != "" {
 		c.URL += "?" + params

@@ -1,43 +1,60 @@
 package modules
 
 import (
+	"errors"
 	"fmt"
 	"regexp"
 	"regexp/syntax"
+	"unicode/utf8"
 
 	"github.com/d5/tengo/v2"
+
 	"github.com/thence-dev/thence/scripting/internal/value"
 )
 
-// Bounds of regular expressions: matching takes as many steps as the text is long times as many as the program is.
+// Bounds of regular expressions. One match takes at most as many steps as the text is long times as many as the program
+// is; finding all of them can take that once for each place in the text.
 const (
 	maxPattern = 1000
 	maxProgram = 2000
 	maxSubject = 64 << 10
 	maxMatches = 10_000
+	maxSteps   = 400_000_000 // of a search that cannot be stopped on the way
 )
 
+// pattern is a compiled regular expression.
+type pattern struct {
+	re         *regexp.Regexp
+	program    int  // instructions
+	assertions bool // it looks at what stands around a match
+}
+
 // compiled compiles a pattern. The second value is an error value for the script when the pattern is not valid.
-func compiled(args []tengo.Object, i int) (*regexp.Regexp, tengo.Object, error) {
-	pattern, err := toText(args, i)
+func compiled(args []tengo.Object, i int) (*pattern, tengo.Object, error) {
+	text, err := toText(args, i)
 	if err != nil {
 		return nil, nil, err
 	}
-	if len(pattern) > maxPattern {
+	if len(text) > maxPattern {
 		return nil, nil, fmt.Errorf("a pattern may have %d bytes at most", maxPattern)
 	}
-	tree, err := syntax.Parse(pattern, syntax.Perl)
+	tree, err := syntax.Parse(text, syntax.Perl)
 	if err != nil {
 		return nil, value.NewError(err), nil
 	}
-	if prog, err := syntax.Compile(tree.Simplify()); err != nil || len(prog.Inst) > maxProgram {
-		return nil, nil, fmt.Errorf("the pattern is too complex")
+	prog, err := syntax.Compile(tree.Simplify())
+	if err != nil || len(prog.Inst) > maxProgram {
+		return nil, nil, errors.New("the pattern is too complex")
 	}
-	re, err := regexp.Compile(pattern)
+	re, err := regexp.Compile(text)
 	if err != nil {
 		return nil, value.NewError(err), nil
 	}
-	return re, nil, nil
+	p := &pattern{re: re, program: len(prog.Inst)}
+	for _, inst := range prog.Inst {
+		p.assertions = p.assertions || inst.Op == syntax.InstEmptyWidth
+	}
+	return p, nil, nil
 }
 
 func subject(args []tengo.Object, i int) (string, error) {
@@ -48,14 +65,59 @@ func subject(args []tengo.Object, i int) (string, error) {
 	return s, err
 }
 
+// all finds up to n matches; n < 0 is all. It is regexp's FindAllStringSubmatchIndex, but stops when the run does:
+// that takes a search for each match in the rest of the text, which a pattern with assertions would not survive.
+func (p *pattern) all(r *Run, s string, n int) ([][]int, error) {
+	if n < 0 {
+		n = len(s) + 1
+	}
+	if p.assertions {
+		if n > 1 && len(s)*len(s)*p.program > maxSteps {
+			return nil, errors.New("the text is too long for all matches of a pattern with ^, $ or \\b")
+		}
+		return p.re.FindAllStringSubmatchIndex(s, n), nil
+	}
+	var found [][]int
+	for pos, before := 0, -1; len(found) < n && pos <= len(s); {
+		if r.stopped() {
+			return nil, errors.New("stopped")
+		}
+		m := p.re.FindStringSubmatchIndex(s[pos:])
+		if m == nil {
+			break
+		}
+		shift(m, pos)
+		empty := m[1] == pos
+		if !empty || m[0] != before {
+			found = append(found, m)
+		}
+		before = m[1]
+		if pos = m[1]; empty {
+			_, width := utf8.DecodeRuneInString(s[pos:])
+			pos += max(width, 1)
+		}
+	}
+	return found, nil
+}
+
+func shift(m []int, by int) {
+	for i := range m {
+		if m[i] >= 0 {
+			m[i] += by
+		}
+	}
+}
+
+type patternFunc = func(r *Run, p *pattern, args []tengo.Object) (tengo.Object, error)
+
 // withPattern makes a function whose first argument is a pattern of one of the methods of a compiled pattern.
-func withPattern(method func(*regexp.Regexp, []tengo.Object) (tengo.Object, error)) func(*Run, []tengo.Object) (tengo.Object, error) {
-	return func(_ *Run, args []tengo.Object) (tengo.Object, error) {
-		re, bad, err := compiled(args, 0)
-		if re == nil {
+func withPattern(method patternFunc) func(*Run, []tengo.Object) (tengo.Object, error) {
+	return func(r *Run, args []tengo.Object) (tengo.Object, error) {
+		p, bad, err := compiled(args, 0)
+		if p == nil {
 			return bad, err
 		}
-		return method(re, args[1:])
+		return method(r, p, args[1:])
 	}
 }
 
@@ -68,27 +130,27 @@ var (
 
 // reCompile returns a compiled pattern: match(text), find(text[, count]), replace(text, repl), split(text[, count]).
 func reCompile(r *Run, args []tengo.Object) (tengo.Object, error) {
-	re, bad, err := compiled(args, 0)
-	if re == nil {
+	p, bad, err := compiled(args, 0)
+	if p == nil {
 		return bad, err
 	}
-	method := func(lo, hi int, f func(*regexp.Regexp, []tengo.Object) (tengo.Object, error)) fn {
-		return fn{lo, hi, func(_ *Run, args []tengo.Object) (tengo.Object, error) { return f(re, args) }}
+	method := func(lo, hi int, f patternFunc) fn {
+		return fn{lo, hi, func(r *Run, args []tengo.Object) (tengo.Object, error) { return f(r, p, args) }}
 	}
 	return newModule(r, "regexp", members{"match": method(1, 1, match), "find": method(1, 2, find),
 		"replace": method(2, 2, replace), "split": method(1, 2, splitBy)}), nil
 }
 
-func match(re *regexp.Regexp, args []tengo.Object) (tengo.Object, error) {
+func match(_ *Run, p *pattern, args []tengo.Object) (tengo.Object, error) {
 	s, err := subject(args, 0)
 	if err != nil {
 		return nil, err
 	}
-	return boolean(re.MatchString(s)), nil
+	return boolean(p.re.MatchString(s)), nil
 }
 
 // find returns the matches, each an array of its groups {text, begin, end}; undefined when there is none.
-func find(re *regexp.Regexp, args []tengo.Object) (tengo.Object, error) {
+func find(r *Run, p *pattern, args []tengo.Object) (tengo.Object, error) {
 	s, err := subject(args, 0)
 	if err != nil {
 		return nil, err
@@ -97,7 +159,10 @@ func find(re *regexp.Regexp, args []tengo.Object) (tengo.Object, error) {
 	if err != nil {
 		return nil, err
 	}
-	found := re.FindAllStringSubmatchIndex(s, n)
+	found, err := p.all(r, s, n)
+	if err != nil {
+		return nil, err
+	}
 	if found == nil {
 		return tengo.UndefinedValue, nil
 	}
@@ -138,7 +203,7 @@ func count(args []tengo.Object, i, otherwise int) (int, error) {
 }
 
 // replace knows $1 and ${name} in what it puts in.
-func replace(re *regexp.Regexp, args []tengo.Object) (tengo.Object, error) {
+func replace(r *Run, p *pattern, args []tengo.Object) (tengo.Object, error) {
 	s, err := subject(args, 0)
 	if err != nil {
 		return nil, err
@@ -147,14 +212,18 @@ func replace(re *regexp.Regexp, args []tengo.Object) (tengo.Object, error) {
 	if err != nil {
 		return nil, err
 	}
+	found, err := p.all(r, s, -1)
+	if err != nil {
+		return nil, err
+	}
+	if len(with) > maxPattern && len(found) > 0 {
+		return nil, fmt.Errorf("a replacement may have %d bytes at most", maxPattern)
+	}
 	var out []byte
 	end := 0
-	for _, m := range re.FindAllStringSubmatchIndex(s, -1) {
+	for _, m := range found {
 		out = append(out, s[end:m[0]]...)
-		if len(with) > maxPattern {
-			return nil, tengo.ErrStringLimit
-		}
-		out = re.ExpandString(out, with, s, m)
+		out = p.re.ExpandString(out, with, s, m)
 		end = m[1]
 		if len(out) > value.MaxString {
 			return nil, tengo.ErrStringLimit
@@ -163,7 +232,8 @@ func replace(re *regexp.Regexp, args []tengo.Object) (tengo.Object, error) {
 	return limited(string(append(out, s[end:]...)))
 }
 
-func splitBy(re *regexp.Regexp, args []tengo.Object) (tengo.Object, error) {
+// splitBy is regexp's Split.
+func splitBy(r *Run, p *pattern, args []tengo.Object) (tengo.Object, error) {
 	s, err := subject(args, 0)
 	if err != nil {
 		return nil, err
@@ -172,5 +242,29 @@ func splitBy(re *regexp.Regexp, args []tengo.Object) (tengo.Object, error) {
 	if err != nil {
 		return nil, err
 	}
-	return value.Strings(re.Split(s, n)), nil
+	if n == 0 {
+		return value.NewArray(nil), nil
+	}
+	if s == "" {
+		return value.Strings([]string{""}), nil
+	}
+	found, err := p.all(r, s, n)
+	if err != nil {
+		return nil, err
+	}
+	var parts []string
+	begin, end := 0, 0
+	for _, m := range found {
+		if n > 0 && len(parts) == n-1 {
+			break
+		}
+		if end = m[0]; m[1] != 0 {
+			parts = append(parts, s[begin:end])
+		}
+		begin = m[1]
+	}
+	if end != len(s) {
+		parts = append(parts, s[begin:])
+	}
+	return value.Strings(parts), nil
 }

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/d5/tengo/v2"
+
 	"github.com/thence-dev/thence/scripting/internal/value"
 )
 
@@ -51,7 +52,7 @@ var timesMembers = members{
 	"time_location":   part(func(t time.Time) tengo.Object { return str(t.Location().String()) }),
 	"time_string":     part(func(t time.Time) tengo.Object { return str(t.String()) }),
 	"is_zero":         part(func(t time.Time) tengo.Object { return boolean(t.IsZero()) }),
-	"to_utc":          part(func(t time.Time) tengo.Object { return timeOf(t) }),
+	"to_utc":          part(timeOf),
 	"time_format":     fn{2, 2, timesFormat},
 }
 
