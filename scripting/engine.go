@@ -71,11 +71,11 @@ func (e *Engine) Run(ctx context.Context, in Input) (*Outcome, error) {
 		}
 	}
 	if end := m.execute(ctx, left); !end.clean() {
-		return nil, p.explain(ctx, m, end, shown(in.Script), limits)
+		return printed(m.run), p.explain(ctx, m, end, shown(in.Script), limits)
 	}
 	out, err := outcome(m.run)
 	if err != nil {
-		return nil, scriptError(err, shown(in.Script), limits)
+		return printed(m.run), scriptError(err, shown(in.Script), limits)
 	}
 	if time.Since(start) < slow {
 		p.keep(m)
@@ -114,6 +114,12 @@ func shown(s Script) string {
 func jobOf(j Job, script string) modules.Job {
 	return modules.Job{ID: j.ID, Sequence: j.Sequence, Worker: j.Worker, Context: j.Context, Caller: j.Caller,
 		Parent: j.Parent, Script: script, Time: j.Time, Data: j.Data, Response: j.Response, Failure: j.Failure, Tag: j.Tag}
+}
+
+// printed is what is left of a run that failed.
+func printed(r *modules.Run) *Outcome {
+	text, cut := r.Output()
+	return &Outcome{Output: text, OutputCut: cut}
 }
 
 func outcome(r *modules.Run) (*Outcome, error) {

@@ -28,7 +28,8 @@ import (
 // A Runner runs scripts. [Engine] runs them in this process.
 type Runner interface {
 	// Run runs one script to its end, and returns its outcome, or an *[Error] that says what is wrong with the script,
-	// or ctx's error when ctx ended first. It is safe for concurrent use. in is not kept.
+	// or ctx's error when ctx ended first. With an *Error the outcome may be there too; it then has nothing but what
+	// the script printed before it failed. Run is safe for concurrent use. in is not kept.
 	Run(ctx context.Context, in Input) (*Outcome, error)
 }
 
