@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -167,7 +166,6 @@ func awaitSignal(ctx context.Context, t *testing.T, signal <-chan struct{}) {
 type progress struct {
 	size     killSize
 	complete chan struct{}
-	revision atomic.Uint64
 
 	mu     sync.Mutex
 	state  map[string]killState

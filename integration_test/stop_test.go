@@ -1,0 +1,208 @@
+package integration_test
+
+import (
+	"encoding/json"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/thence-dev/thence/dispatcher"
+	"github.com/thence-dev/thence/internal/job"
+)
+
+var callScripts = map[string]string{
+	"ask": `
+context := import("context")
+http := import("http")
+context.set("asked", context.get("asked", 0) + 1)
+http.post(data.api + "/slow", {json: {n: context.get("asked")}, then: "answered", catch: "failed"})
+`,
+	"answered": `context := import("context"); context.set("answered", context.get("answered", 0) + 1)`,
+	"failed":   `context := import("context"); job := import("job"); context.set("failed", job.failure)`,
+	"count":    `context := import("context"); context.set("n", context.get("n", 0) + 1)`,
+}
+
+type asks struct {
+	Asked, Answered, N int
+	Failed             json.RawMessage
+}
+
+// TestStopHandsOver: a worker that gets SIGTERM lets its call end within the grace period when it can, gives it back when it can't, and
+// exits 0; another worker takes the call over at once, under the same Idempotency-Key.
+func TestStopHandsOver(t *testing.T) {
+	c := newCluster(t)
+	remote := newAPI(t, 3*time.Second)
+	args := []string{"--scripts", scripts(t, callScripts), "--service", "api=" + remote.URL}
+	first := startWorker(t, c, "first", append(args, "--grace", "200ms")...)
+	ctx := within(t, time.Minute)
+	dispatch(t, c, dispatcher.Job{Context: "c", Script: "ask", Data: map[string]any{"api": remote.URL}})
+	awaitSignal(ctx, t, remote.reached(1))
+	second := startWorker(t, c, "second", args...)
+	began := time.Now()
+	if code := first.stop(); code != 0 {
+		t.Errorf("exit code %d\n%s", code, first.output())
+	}
+	awaitSignal(ctx, t, remote.reached(2))
+	if took := time.Since(began); took > 4*time.Second {
+		t.Errorf("the call was taken over after %s: it was not given back, its ack wait had to end", took)
+	}
+	awaitState(ctx, t, c, "c", func(s asks) bool { return s.Answered == 1 })
+	remote.checkKeys(t, 1)
+	if code := second.stop(); code != 0 {
+		t.Errorf("exit code %d\n%s", code, second.output())
+	}
+}
+
+// TestStopLetsCallsEnd: within the grace period a call under way is answered, and only then does the worker exit.
+func TestStopLetsCallsEnd(t *testing.T) {
+	c := newCluster(t)
+	remote := newAPI(t, 500*time.Millisecond)
+	args := []string{"--scripts", scripts(t, callScripts), "--service", "api=" + remote.URL}
+	first := startWorker(t, c, "first", args...)
+	ctx := within(t, time.Minute)
+	dispatch(t, c, dispatcher.Job{Context: "c", Script: "ask", Data: map[string]any{"api": remote.URL}})
+	awaitSignal(ctx, t, remote.reached(1))
+	if code := first.stop(); code != 0 {
+		t.Errorf("exit code %d\n%s", code, first.output())
+	}
+	startWorker(t, c, "second", args...)
+	awaitState(ctx, t, c, "c", func(s asks) bool { return s.Answered == 1 })
+	if n := len(remote.byKey); n != 1 || len(remote.asked) != 1 {
+		t.Errorf("%d requests, want 1", len(remote.asked))
+	}
+}
+
+// TestSecondSignal: a second signal ends the wait, and nothing is lost by it.
+func TestSecondSignal(t *testing.T) {
+	c := newCluster(t)
+	remote := newAPI(t, 2*time.Second)
+	args := []string{"--scripts", scripts(t, callScripts), "--service", "api=" + remote.URL}
+	first := startWorker(t, c, "first", append(args, "--grace", "10m", "--log-level", "debug")...)
+	ctx := within(t, time.Minute)
+	dispatch(t, c, dispatcher.Job{Context: "c", Script: "ask", Data: map[string]any{"api": remote.URL}})
+	awaitSignal(ctx, t, remote.reached(1))
+	stopping := first.logged("worker is stopping")
+	if err := first.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	first.await(stopping)
+	began := time.Now()
+	if code := first.stop(); code == 0 || time.Since(began) > time.Second {
+		t.Errorf("exit code %d after %s, want the second signal to end it at once", code, time.Since(began))
+	}
+	startWorker(t, c, "second", args...)
+	awaitState(ctx, t, c, "c", func(s asks) bool { return s.Answered == 1 })
+	remote.checkKeys(t, 1)
+}
+
+// TestServerAway: while NATS is away a worker waits, says so once, and goes on by itself. A worker that is started before the server waits
+// for it too.
+func TestServerAway(t *testing.T) {
+	c := newCluster(t)
+	dir := scripts(t, callScripts)
+	w := startWorker(t, c, "steady", "--scripts", dir)
+	ctx := within(t, time.Minute)
+	dispatch(t, c, dispatcher.Job{Context: "c", Script: "count"})
+	awaitState(ctx, t, c, "c", func(s asks) bool { return s.N == 1 })
+	away, back := w.logged("NATS is away; waiting for it"), w.logged("NATS is back")
+	c.server.Close()
+	w.await(away)
+	early := start(t, "early", nil, "worker", "--pool", "p", "--name", "early", "--server", "nats://"+c.listen, "--log", "json", "--scripts", dir)
+	early.await(early.logged("no NATS server yet; waiting for it"))
+	c.start()
+	w.await(back)
+	early.await(early.ready)
+	dispatch(t, c, dispatcher.Job{Context: "c", Script: "count"})
+	awaitState(ctx, t, c, "c", func(s asks) bool { return s.N == 2 })
+	if n := strings.Count(w.output(), "NATS is away"); n != 1 {
+		t.Errorf("the worker said %d times that NATS is away\n%s", n, w.output())
+	}
+}
+
+// TestSecretsStayOut: the value of a secret is in no message of any stream, no log and no page, whatever becomes of its calls.
+func TestSecretsStayOut(t *testing.T) {
+	const canary = "sk_test_canary_51H8b2kQz"
+	c := newCluster(t)
+	stripe := newStripe(t, canary)
+	worker := start(t, "worker", []string{"THENCE_SECRET_STRIPE_KEY=" + canary}, "worker", "--pool", "p", "--name", "worker",
+		"--server", c.url(), "--log", "json", "--log-level", "debug", "--service", "stripe="+stripe)
+	worker.await(worker.ready)
+	ctx := within(t, time.Minute)
+	for name, method := range map[string]string{"paid": "pm_card_visa", "declined": "pm_card_chargeDeclined"} {
+		dispatch(t, c, dispatcher.Job{Context: name, Script: "checkout", Data: map[string]any{
+			"email": "ada@example.com", "amount": 2000, "currency": "usd", "price": "price_monthly", "payment_method": method,
+		}})
+	}
+	type checkout struct{ Checkout struct{ Status string } }
+	awaitState(ctx, t, c, "paid", func(s checkout) bool { return s.Checkout.Status == "completed" })
+	awaitState(ctx, t, c, "declined", func(s checkout) bool { return s.Checkout.Status == "declined" })
+
+	searched := 0
+	js, err := jetstream.New(c.connect())
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := js.StreamNames(ctx)
+	for name := range names.Name() {
+		searched += search(ctx, t, js, name, canary)
+	}
+	if names.Err() != nil {
+		t.Fatal(names.Err())
+	}
+	pages := worker.output()
+	for _, args := range [][]string{{"context", "get", "p.paid"}, {"context", "history", "p.paid", "--json"}, {"dead", "list", "p", "--json"}} {
+		out, errs, _ := cli(t, append(args, "--server", c.url())...)
+		pages += out + errs
+	}
+	if strings.Contains(pages, canary) {
+		t.Error("the secret is in a log or on a page")
+	}
+	t.Logf("%d stored messages and %d bytes of logs and pages searched", searched, len(pages))
+	if searched < 8 || len(pages) < 1000 {
+		t.Error("too little was searched for the test to mean anything")
+	}
+	checkFiles(t, c.store, canary)
+}
+
+// TestOneFile: one file holds a whole flow, by naming itself as the script that takes the answer.
+func TestOneFile(t *testing.T) {
+	c := newCluster(t)
+	remote := newAPI(t, 0)
+	startWorker(t, c, "worker", "--service", "api="+remote.URL)
+	ctx := within(t, time.Minute)
+	dispatch(t, c, dispatcher.Job{Context: "c", Source: `
+context := import("context")
+http := import("http")
+job := import("job")
+if job.response {
+	context.set("answered", data.question)
+} else {
+	http.post("` + remote.URL + `/ask", {json: {question: 42}, then: job.script, catch: job.script})
+	context.set("asked", true)
+}
+`})
+	awaitState(ctx, t, c, "c", func(s struct {
+		Asked    bool
+		Answered int
+	}) bool {
+		return s.Asked && s.Answered == 42
+	})
+	js, err := jetstream.New(c.connect())
+	if err != nil {
+		t.Fatal(err)
+	}
+	kv, err := js.KeyValue(ctx, "p")
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, err := kv.Get(ctx, "c")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if last, err := job.DecodeCommit(e.Value()); err != nil || len(last.Sources) != 0 || len(last.Calls) != 0 {
+		t.Errorf("source is kept although no call is open: %v, %v", last.Sources, err)
+	}
+}
