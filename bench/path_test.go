@@ -5,7 +5,6 @@ package bench
 import (
 	"context"
 	"fmt"
-	"io"
 	"log/slog"
 	"testing"
 	"testing/fstest"
@@ -37,24 +36,27 @@ func BenchmarkPath(b *testing.B) {
 }
 
 // timed runs one side, and returns its time for one job.
-func timed(b *testing.B, name string, run func(*testing.B, *nats.Conn, int)) (perJob time.Duration) {
+func timed(b *testing.B, name string, run func(b *testing.B, publisher, nc *nats.Conn, n int)) (perJob time.Duration) {
 	b.Run(name, func(b *testing.B) {
 		s, err := embedded.Start(embedded.Options{Store: b.TempDir()})
 		if err != nil {
 			b.Fatal(err)
 		}
 		defer s.Close()
-		nc, err := s.Connect()
-		if err != nil {
-			b.Fatal(err)
+		var conns [2]*nats.Conn
+		for i := range conns {
+			if conns[i], err = s.Connect(); err != nil {
+				b.Fatal(err)
+			}
+			defer conns[i].Close()
 		}
-		defer nc.Close()
+		publisher, nc := conns[0], conns[1]
 		if _, err := stream.Ensure(b.Context(), nc, "p", stream.Options{}); err != nil {
 			b.Fatal(err)
 		}
 		b.ReportAllocs()
 		b.ResetTimer()
-		run(b, nc, b.N)
+		run(b, publisher, nc, b.N)
 		b.StopTimer()
 		perJob = b.Elapsed() / time.Duration(b.N)
 		b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "jobs/s")
@@ -80,7 +82,7 @@ func publish(b *testing.B, nc *nats.Conn, n int) {
 	<-js.PublishAsyncComplete()
 }
 
-func runRaw(b *testing.B, nc *nats.Conn, n int) {
+func runRaw(b *testing.B, publisher, nc *nats.Conn, n int) {
 	js, err := jetstream.New(nc)
 	if err != nil {
 		b.Fatal(err)
@@ -94,7 +96,7 @@ func runRaw(b *testing.B, nc *nats.Conn, n int) {
 		b.Fatal(err)
 	}
 	defer iter.Stop()
-	go publish(b, nc, n)
+	go publish(b, publisher, n)
 	for range n {
 		m, err := iter.Next()
 		if err != nil {
@@ -109,7 +111,7 @@ func runRaw(b *testing.B, nc *nats.Conn, n int) {
 	}
 }
 
-func runThence(b *testing.B, nc *nats.Conn, n int) {
+func runThence(b *testing.B, publisher, nc *nats.Conn, n int) {
 	library, err := scripting.NewLibrary(fstest.MapFS{"count.tengo": &fstest.MapFile{Data: []byte(`
 context := import("context")
 context.set("jobs", context.get("jobs", 0) + 1)
@@ -118,29 +120,17 @@ context.set("total", context.get("total", 0) + data.amount)
 	if err != nil {
 		b.Fatal(err)
 	}
-	w, err := worker.New(worker.Config{Conn: nc, Pool: "p", Library: library, Logger: slog.New(slog.NewTextHandler(io.Discard, nil))})
+	w, err := worker.New(worker.Config{Conn: nc, Pool: "p", Library: library, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		b.Fatal(err)
 	}
 	ctx, stop := context.WithCancel(b.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- w.Run(ctx) }()
-	done := make(chan struct{})
-	left := n
-	sub, err := nc.Subscribe("$JS.ACK.JOBS_p.workers.>", func(m *nats.Msg) {
-		if string(m.Data) != "+ACK" {
-			return
-		}
-		if left--; left == 0 {
-			close(done)
-		}
-	})
-	if err != nil {
-		b.Fatal(err)
+	publish(b, publisher, n)
+	for tick := time.NewTicker(time.Millisecond); w.Stats().Jobs < uint64(n); {
+		<-tick.C
 	}
-	defer func() { _ = sub.Unsubscribe() }()
-	publish(b, nc, n)
-	<-done
 	b.StopTimer()
 	stop()
 	if err := <-ended; err != nil {

@@ -157,6 +157,7 @@ func TestCrashAtEveryStep(t *testing.T) {
 	for k := range steps {
 		for _, after := range []bool{false, true} {
 			t.Run(fmt.Sprintf("operation %d, after %v", k, after), func(t *testing.T) {
+				t.Parallel()
 				crashRun(t, k, after, k%3 == 0)
 			})
 		}

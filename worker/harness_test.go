@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"io"
 	"log/slog"
 	"os"
 	"strings"
@@ -90,13 +89,12 @@ func library(t *testing.T, scripts map[string]string) *scripting.Library {
 	return l
 }
 
-// quiet is a logger for tests, which speaks under -v.
+// quiet is a logger for tests, which speaks when THENCE_TEST_LOG is set.
 func quiet() *slog.Logger {
-	var out io.Writer = io.Discard
-	if os.Getenv("THENCE_TEST_LOG") != "" {
-		out = os.Stderr
+	if os.Getenv("THENCE_TEST_LOG") == "" {
+		return slog.New(slog.DiscardHandler)
 	}
-	return slog.New(slog.NewTextHandler(out, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
 }
 
 // config is that of a worker of the bed.

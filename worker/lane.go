@@ -34,7 +34,8 @@ type intake struct {
 	fatal error
 	wg    sync.WaitGroup
 
-	halted chan struct{} // closed when stop is set
+	acks   chan *stream.Delivery // of jobs that have taken effect
+	halted chan struct{}         // closed when stop is set
 }
 
 type lane struct {
@@ -85,7 +86,7 @@ const (
 )
 
 func newIntake(r *rounds, slots int, ackWait time.Duration) *intake {
-	in := &intake{rounds: r, slots: semaphore.NewWeighted(int64(slots)), ackWait: ackWait, lanes: map[string]*lane{}, halted: make(chan struct{})}
+	in := &intake{rounds: r, slots: semaphore.NewWeighted(int64(slots)), ackWait: ackWait, lanes: map[string]*lane{}, acks: make(chan *stream.Delivery, maxHeld), halted: make(chan struct{})}
 	in.room = sync.NewCond(&in.mu)
 	return in
 }
@@ -243,7 +244,15 @@ func (in *intake) applied(l *lane, seq uint64) {
 	}
 	in.mu.Unlock()
 	if w != nil {
-		in.try(w.Ack())
+		in.acks <- w.Delivery
+	}
+}
+
+// ack sends acks until the lanes have ended and acks is closed. Lanes leave theirs here, as a connection's lock is held while it writes: a lane that
+// waited for it could not run its next job meanwhile.
+func (in *intake) ack() {
+	for d := range in.acks {
+		in.try(d.Ack())
 	}
 }
 

@@ -314,5 +314,5 @@ func (r *rounds) logOutcome(name string, rep job.Report) {
 		r.log.Warn("job is a dead letter", append(attrs, "reason", rep.Error.Reason, "error", explain(*rep.Error))...)
 		return
 	}
-	r.log.Debug("job "+rep.Outcome, attrs...)
+	r.log.Debug("job has ended", append(attrs, "outcome", rep.Outcome)...)
 }

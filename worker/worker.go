@@ -124,7 +124,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
 		err = nil // told to stop before all was set up
 	}
-	w.config.Logger.Info("worker has stopped", "jobs", w.Stats().Jobs, "error", err)
+	w.config.Logger.Info("worker has stopped", "jobs", w.Stats().Jobs)
 	return err
 }
 
@@ -181,10 +181,12 @@ func (w *Worker) takeJobs(ctx context.Context, r *rounds, jobs *stream.Deliverie
 	renewing, stopRenewing := context.WithCancel(work)
 	var background errgroup.Group
 	background.Go(func() error { in.renew(renewing); return nil })
+	background.Go(func() error { in.ack(); return nil })
 	background.Go(func() error { return w.stopOn(ctx, in, jobs, cut) })
 	err := take(work, in, jobs)
 	in.halt(err)
 	in.wg.Wait()
+	close(in.acks)
 	cut()
 	stopRenewing()
 	_ = background.Wait()
@@ -195,6 +197,7 @@ func (w *Worker) takeJobs(ctx context.Context, r *rounds, jobs *stream.Deliverie
 func (w *Worker) stopOn(ctx context.Context, in *intake, jobs *stream.Deliveries, cut context.CancelFunc) error {
 	select {
 	case <-ctx.Done():
+		w.config.Logger.Info("worker is stopping", "grace", w.config.Grace)
 		in.halt(nil)
 	case <-in.halted:
 	}

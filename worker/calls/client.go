@@ -40,6 +40,17 @@ const (
 	maxHeaderValue = 2 << 10
 )
 
+// maxMessage bounds a failure's message, in bytes. It stands in the answer beside the body that it may come from, and in a retry's timer.
+const maxMessage = 2 << 10
+
+// cut is s with at most n bytes.
+func cut(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	return strings.ToValidUTF8(s[:n-len("…")], "") + "…"
+}
+
 // userAgent is what APIs see.
 const userAgent = "thence (+https://github.com/thence-dev/thence)"
 
@@ -65,15 +76,16 @@ func (c *client) close() { c.http.CloseIdleConnections() }
 func (c *client) send(ctx context.Context, call job.Call) result {
 	began := time.Now()
 	r := c.try(ctx, call)
+	if f := r.answer.Failure; f != nil {
+		f.Type, f.Code, f.Message = cut(f.Type, 128), cut(f.Code, 128), cut(f.Message, maxMessage)
+	}
 	r.answer.Duration = float64(time.Since(began).Microseconds()) / 1000
 	return r
 }
 
 func (c *client) try(ctx context.Context, call job.Call) result {
 	timeout := c.service.Timeout
-	if t := call.Request.Timeout; t > 0 && t < timeout {
-		timeout = t
-	} else if t > 0 {
+	if t := call.Request.Timeout; t > 0 {
 		timeout = min(t, maxTimeout)
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
@@ -84,14 +96,14 @@ func (c *client) try(ctx context.Context, call job.Call) result {
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {
-		return networkFailure(err, timeout)
+		return used.redact(networkFailure(err, timeout))
 	}
 	defer func() { _ = resp.Body.Close() }()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, int64(c.service.ResponseLimit)+1))
 	if err != nil {
 		r := networkFailure(err, timeout)
 		r.answer.Status = resp.StatusCode
-		return r
+		return used.redact(r)
 	}
 	return used.redact(c.judge(resp, body))
 }
@@ -105,6 +117,9 @@ func (c *client) request(ctx context.Context, call job.Call) (*http.Request, sec
 	u, err := url.Parse(r.URL)
 	if err != nil {
 		return nil, nil, &job.Failure{Type: job.FailureRejected, Message: "the URL can't be read"}
+	}
+	if (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || u.User != nil {
+		return nil, nil, &job.Failure{Type: job.FailureRejected, Message: "want a URL http(s)://host/path, without a user"}
 	}
 	if !c.service.owns(u) {
 		return nil, nil, &job.Failure{Type: job.FailureBlocked, Message: fmt.Sprintf("service %s does not own %s://%s", c.service.Name, u.Scheme, u.Host)}
@@ -122,10 +137,26 @@ func (c *client) request(ctx context.Context, call job.Call) (*http.Request, sec
 	if failure != nil {
 		return nil, nil, failure
 	}
-	if (r.Method == http.MethodPost || r.Method == http.MethodPatch) && req.Header.Get("Idempotency-Key") == "" {
-		req.Header.Set("Idempotency-Key", call.Key)
+	key := req.Header.Values("Idempotency-Key")
+	if len(key) == 0 && (r.Method == http.MethodPost || r.Method == http.MethodPatch) {
+		key = []string{call.Key}
 	}
+	setIdempotencyKey(req.Header, key)
 	return req, used, nil
+}
+
+// setIdempotencyKey writes the name in lower case, which is the same to an API, but not to net/http: where it knows the name, it sends a
+// request again by itself when a connection breaks. A try that nobody counted, and before which nobody looked whether the call is still open (rule 11).
+func setIdempotencyKey(h http.Header, key []string) {
+	for _, name := range []string{"Idempotency-Key", "X-Idempotency-Key"} {
+		if values := h[name]; len(values) > 0 {
+			delete(h, name)
+			h[strings.ToLower(name)] = values
+		}
+	}
+	if len(key) > 0 {
+		h["idempotency-key"] = key
+	}
 }
 
 func (c *client) fillHeader(req *http.Request, lines []job.HeaderLine) (secretsUsed, *job.Failure) {
@@ -140,9 +171,21 @@ func (c *client) fillHeader(req *http.Request, lines []job.HeaderLine) (secretsU
 			used = append(used, secret)
 			value += secret
 		}
+		if !validHeader(h.Name, value) { // the value is left out of the text: it may hold a secret
+			return nil, &job.Failure{Type: job.FailureRejected, Message: fmt.Sprintf("header %q: its name or value has characters that can't be sent", h.Name)}
+		}
 		req.Header.Add(h.Name, value)
 	}
 	return used, nil
+}
+
+// validHeader tells whether a line can be sent (RFC 9110, 5.1 and 5.5).
+func validHeader(name, value string) bool {
+	token := func(r rune) bool {
+		return 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune("!#$%&'*+-.^_`|~", r)
+	}
+	control := func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }
+	return name != "" && !strings.ContainsFunc(name, func(r rune) bool { return !token(r) }) && !strings.ContainsFunc(value, control)
 }
 
 // secret finds a secret's value, for the service that owns it and no other.
@@ -152,7 +195,7 @@ func (c *client) secret(name string) (string, *job.Failure) {
 			"secret %s does not belong to service %s: a secret is sent to the service whose name it begins with (%s_...)", name, c.service.Name, c.service.Name)}
 	}
 	value, ok := c.secrets(name)
-	if !ok {
+	if !ok || value == "" {
 		return "", &job.Failure{Type: job.FailureRejected, Message: fmt.Sprintf("secret %s is not set: set %s where the worker runs", name, SecretVariable(name))}
 	}
 	return value, nil
@@ -161,45 +204,57 @@ func (c *client) secret(name string) (string, *job.Failure) {
 // judge tells a response from a failure.
 func (c *client) judge(resp *http.Response, body []byte) result {
 	r := result{answer: job.Answer{Status: resp.StatusCode, Header: keptHeader(resp.Header), Body: body}}
-	if len(body) > c.service.ResponseLimit {
-		r.answer.Body = nil
-		r.answer.Failure = &job.Failure{Type: job.FailureTooLarge, Message: fmt.Sprintf("the body is over the limit of %d bytes", c.service.ResponseLimit)}
-		return r
+	tooLarge := len(body) > c.service.ResponseLimit
+	if tooLarge {
+		r.answer.Body, body = nil, nil
 	}
 	member := c.errorMember(body)
 	switch {
-	case resp.StatusCode >= 300:
+	case resp.StatusCode >= 300: // also with a body that is too large: the status says whether to try again
 		r.answer.Failure = statusFailure(resp, member)
 		r.retry, r.after = retryable(resp), retryAfter(resp.Header.Get("Retry-After"), time.Now())
+	case tooLarge:
+		r.answer.Failure = &job.Failure{Type: job.FailureTooLarge, Message: fmt.Sprintf("the body is over the limit of %d bytes", c.service.ResponseLimit)}
 	case member != nil:
 		r.answer.Failure = member
-	case c.service.ErrorMember && !json.Valid(body):
+	case c.service.ErrorMember && !json.Valid(body) && !bodyless(resp):
 		r.answer.Failure = &job.Failure{Type: job.FailureConnection, Message: "the body is not the JSON that this API answers with"}
 		r.retry = true
 	}
 	return r
 }
 
+// bodyless tells whether an answer has no body by its nature.
+func bodyless(resp *http.Response) bool {
+	return resp.StatusCode == http.StatusNoContent || resp.StatusCode == http.StatusResetContent || resp.Request.Method == http.MethodHead
+}
+
 // errorMember is the failure that a body tells of by its member "error", where the service has that.
 func (c *client) errorMember(body []byte) *job.Failure {
-	if !c.service.ErrorMember {
+	var b map[string]json.RawMessage
+	if !c.service.ErrorMember || json.Unmarshal(body, &b) != nil || len(b["error"]) == 0 || string(b["error"]) == "null" {
 		return nil
 	}
-	var b struct {
-		Error *struct {
-			Type    string `json:"type"`
-			Code    string `json:"code"`
-			Message string `json:"message"`
-		} `json:"error"`
+	f := &job.Failure{Type: job.FailureHTTP}
+	var details map[string]json.RawMessage
+	if json.Unmarshal(b["error"], &details) != nil { // no object: a text, say
+		f.Message = plain(b["error"])
+		return f
 	}
-	if json.Unmarshal(body, &b) != nil || b.Error == nil {
-		return nil
-	}
-	f := &job.Failure{Type: b.Error.Type, Code: b.Error.Code, Message: b.Error.Message}
-	if f.Type == "" {
-		f.Type = job.FailureHTTP
+	f.Code, f.Message = plain(details["code"]), plain(details["message"])
+	if typ := plain(details["type"]); typ != "" {
+		f.Type = typ
 	}
 	return f
+}
+
+// plain is a JSON string's text, and other JSON as it stands.
+func plain(raw json.RawMessage) string {
+	var s string
+	if json.Unmarshal(raw, &s) != nil {
+		s = string(raw)
+	}
+	return s
 }
 
 func statusFailure(resp *http.Response, member *job.Failure) *job.Failure {

@@ -1,6 +1,7 @@
 package calls
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -72,18 +73,37 @@ func (p *Performer) Run(ctx context.Context) error {
 	}
 	renewing, stopRenewing := context.WithCancel(work)
 	var renewer sync.WaitGroup
-	renewer.Go(func() { p.renew(renewing, taking[0].AckWait) })
-	stopping := context.AfterFunc(ctx, func() { stop(taking) })
-	grace := context.AfterFunc(ctx, func() { _ = pause(work, p.config.Grace); cut() })
+	renewer.Go(func() { p.renew(renewing, shortest(taking)) })
+	ended := make(chan struct{})
+	var stopper sync.WaitGroup
+	stopper.Go(func() {
+		select {
+		case <-ctx.Done():
+			stop(taking)
+			_ = pause(work, p.config.Grace)
+			cut()
+		case <-ended:
+		}
+	})
 	err := group.Wait()
-	stopping()
-	grace()
+	close(ended)
+	cut()
 	stopRenewing()
 	renewer.Wait()
+	stopper.Wait()
 	for _, c := range p.clients {
 		c.close()
 	}
 	return err
+}
+
+// shortest is the shortest ack wait: operators may tune it.
+func shortest(taking []*stream.Deliveries) time.Duration {
+	wait := taking[0].AckWait
+	for _, d := range taking {
+		wait = min(wait, d.AckWait)
+	}
+	return wait
 }
 
 func stop(taking []*stream.Deliveries) {
@@ -172,9 +192,13 @@ func (p *Performer) perform(ctx context.Context, s Service, d *stream.Delivery) 
 		return nil
 	}
 	now := p.now()
-	if call.First.IsZero() {
+	switch {
+	case call.First.IsZero() && d.Delivered == 1:
 		call.First = now.UTC()
-	} else if now.Sub(call.First) > maxAge {
+	case call.First.IsZero(): // whoever was handed it before may have sent it, at the earliest when it was published
+		call.First = d.Message.Time.UTC()
+	}
+	if now.Sub(call.First) > maxAge {
 		return p.answer(ctx, a, call, outcomeUnknown(call))
 	}
 	call.Attempt++
@@ -210,7 +234,7 @@ func (p *Performer) read(m job.Message) (job.Address, job.Call, error) {
 // bury ends a message that is no call of ours as a dead letter.
 func (p *Performer) bury(ctx context.Context, m job.Message, why error) error {
 	a, err := job.ParseCallSubject(m.Subject)
-	if err != nil {
+	if err != nil && a.Context == "" { // can't be: the consumer takes no such subject
 		return err
 	}
 	reason := job.ReasonMalformed
@@ -256,6 +280,9 @@ func (p *Performer) retryLater(ctx context.Context, a job.Address, call job.Call
 	if err != nil {
 		return err
 	}
+	if len(body) > job.MaxJob-4<<10 { // there is no room for a timer
+		return p.answer(ctx, a, call, got.answer)
+	}
 	m := job.Message{Subject: a.CallSubject(s.Name), Data: body}
 	p.config.Keys.Sign(&m)
 	at := p.now().Add(s.wait(call.Attempt, got.after)).UTC()
@@ -268,7 +295,10 @@ func (p *Performer) retryLater(ctx context.Context, a job.Address, call job.Call
 // wait is how long the next try waits after attempt tries: the backoff doubled each time, three quarters to the whole of it at
 // random, or what the API asked for if that is longer, and never more than the service's longest wait.
 func (s Service) wait(attempt int, asked time.Duration) time.Duration {
-	d := min(s.Backoff<<min(attempt-1, 20), s.MaxWait)
+	d := min(s.Backoff, s.MaxWait)
+	for range attempt - 1 {
+		d = min(2*d, s.MaxWait)
+	}
 	d -= rand.N(d/4 + 1)
 	return min(max(d, asked), s.MaxWait)
 }
@@ -336,8 +366,8 @@ func (p *Performer) logTry(a job.Address, call job.Call, got result) {
 func outcomeUnknown(call job.Call) job.Answer {
 	return job.Answer{Failure: &job.Failure{
 		Type: job.FailureUnknown,
-		Message: fmt.Sprintf("the first try was %s, more than %s ago, and its outcome is not known (last try: %s); the API may have forgotten the Idempotency-Key",
-			call.First.Format(time.RFC3339), maxAge, call.Last),
+		Message: fmt.Sprintf("the first try may have been at %s, more than %s ago, and its outcome is not known (last try: %s); the API may have forgotten the Idempotency-Key",
+			call.First.Format(time.RFC3339), maxAge, cmp.Or(call.Last, "not recorded")),
 	}}
 }
 

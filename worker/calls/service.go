@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -71,13 +72,16 @@ func (s Service) validate() error {
 	if !job.ValidService(s.Name) {
 		return fmt.Errorf("service %q: a name is a-z 0-9 _ -, begins with a letter, and has at most 32 of them", s.Name)
 	}
-	for field, base := range map[string]string{"URL": s.URL, "endpoint": s.Endpoint} {
-		if base == "" {
+	if min(s.Timeout, s.Backoff, s.MaxWait) < 0 || min(s.Attempts, s.MaxInFlight, s.ResponseLimit) < 0 {
+		return fmt.Errorf("service %s: no time and no number can be negative", s.Name)
+	}
+	for _, base := range []struct{ field, url string }{{"URL", s.URL}, {"endpoint", s.Endpoint}} {
+		if base.url == "" {
 			continue
 		}
-		u, err := url.Parse(base)
-		if err != nil || (u.Scheme != "https" && u.Scheme != "http") || u.Host == "" || u.RawQuery != "" || u.User != nil {
-			return fmt.Errorf("service %s: %s %q: want http(s)://host[/path]", s.Name, field, base)
+		u, err := url.Parse(base.url)
+		if err != nil || (u.Scheme != "https" && u.Scheme != "http") || u.Host == "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil || climbs(u) {
+			return fmt.Errorf("service %s: %s %q: want http(s)://host[/path]", s.Name, base.field, base.url)
 		}
 	}
 	return nil
@@ -159,11 +163,16 @@ func (s Service) owns(u *url.URL) bool {
 		return true
 	}
 	base, err := url.Parse(s.URL)
-	if err != nil || u.Scheme != base.Scheme || !strings.EqualFold(origin(u), origin(base)) {
+	if err != nil || u.Scheme != base.Scheme || !strings.EqualFold(origin(u), origin(base)) || climbs(u) {
 		return false
 	}
 	dir := strings.TrimSuffix(base.Path, "/")
 	return u.Path == dir || strings.HasPrefix(u.Path, dir+"/")
+}
+
+// climbs tells whether a path has segments that lead out of where it seems to lie, as APIs resolve them: /v1/../admin.
+func climbs(u *url.URL) bool {
+	return slices.ContainsFunc(strings.Split(u.Path, "/"), func(segment string) bool { return segment == "." || segment == ".." })
 }
 
 // origin is the host with its port spelled out.
