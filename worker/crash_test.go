@@ -104,7 +104,7 @@ func (b *bed) drive(ctx context.Context, r *rounds, br *brittle) error {
 	}
 	for worked := true; worked; {
 		worked = false
-		for _, name := range []string{"c", "other"} {
+		for _, name := range []string{"c", "other", "a"} {
 			m, err := b.pool.NextJob(ctx, name, 1)
 			if errors.Is(err, stream.ErrNone) {
 				continue
@@ -123,7 +123,7 @@ func (b *bed) drive(ctx context.Context, r *rounds, br *brittle) error {
 				}))
 			}
 			err = r.advance(ctx, goal{
-				name: name, target: m.Sequence, delivered: 1, applied: ack, yield: func(context.Context) error { return nil },
+				name: name, target: m.Sequence, delivered: 1, applied: ack, yield: func(context.Context) error { return nil }, away: here,
 			})
 			if err := errors.Join(err, ackErr); err != nil {
 				return err
@@ -274,7 +274,7 @@ func TestGone(t *testing.T) {
 	acked := false
 	err := r.advance(within(t, 10*time.Second), goal{
 		name: "c", target: uint64(time.Now().UnixMicro()), delivered: 1, applied: func(uint64) { acked = true },
-		yield: func(context.Context) error { return nil },
+		yield: func(context.Context) error { return nil }, away: here,
 	})
 	if !errors.Is(err, errLeave) || acked {
 		t.Errorf("error %v, acked %v; want the delivery left", err, acked)
@@ -319,7 +319,7 @@ func TestPoison(t *testing.T) {
 		r.pause = func(context.Context, time.Duration) error { return nil }
 		r.judge.runner = runnerFunc(func() { begun++; br.kill() }) // the process dies in the middle of the run
 		g := goal{name: "c", target: bad, delivered: suspiciousAfter + 1 + uint64(i), applied: func(uint64) {},
-			yield: func(context.Context) error { return nil }}
+			yield: func(context.Context) error { return nil }, away: here}
 		if err := r.advance(ctx, g); (err == nil) != (i == maxTries) {
 			t.Fatalf("try %d: %v", i, err)
 		}
@@ -341,5 +341,42 @@ func TestPoison(t *testing.T) {
 	}
 	if c, err := job.DecodeCommit(e.Data); err != nil || state[struct{ N int }](t, c).N != 1 || c.Tries != nil {
 		t.Errorf("state %s, tries %v, %v", c.State, c.Tries, err)
+	}
+}
+
+// here does it at once: there is one lane, and no slot to give up.
+func here(do func() error) error { return do() }
+
+// TestRefusedEffect: an effect that its stream refuses for good becomes a dead letter, and its context goes on. Until then it is tried again.
+func TestRefusedEffect(t *testing.T) {
+	b := newBed(t)
+	ctx := within(t, 20*time.Second)
+	if _, err := stream.Ensure(ctx, b.nc, "full", stream.Options{MaxBytes: 1}); err != nil {
+		t.Fatal(err)
+	}
+	c := b.config(map[string]string{"send": `
+flow := import("flow")
+flow.dispatch({worker: "full", context: "a", source: "x := 1"})
+flow.dispatch({context: "b", script: "count"})
+`, "count": counting["count"]})
+	w, err := New(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := w.rounds(b.pool, b.keys)
+	r.outbox.givesUp = 300 * time.Millisecond
+	tries := 0
+	r.outbox.pause = func(ctx context.Context, d time.Duration) error { tries++; return pause(ctx, d) }
+	sent := b.publish("p.a", "", job.HeaderScript, "send")
+	if err := b.drive(ctx, r, &brittle{left: -2}); err != nil {
+		t.Fatal(err)
+	}
+	l := b.letter("a", job.EffectID(sent, 0))
+	if l.Error.Reason != job.ReasonRefused || l.Message.Subject != "full.a" || tries < 2 {
+		t.Errorf("dead letter %+v after %d tries", l, tries)
+	}
+	contains(t, "error", l.Error.Message, "full.a", "raise max_bytes")
+	if m, err := b.pool.NextJob(ctx, "b", 1); err != nil {
+		t.Errorf("the other effect is not there: %v, %v", m, err)
 	}
 }

@@ -198,7 +198,7 @@ func (in *intake) next(ctx context.Context, l *lane) (goal, bool) {
 		in.abandonLocked(l)
 		return goal{}, false
 	}
-	g := goal{name: l.name, target: math.MaxUint64, applied: func(seq uint64) { in.applied(l, seq) }, yield: in.yielder()}
+	g := goal{name: l.name, target: math.MaxUint64, applied: func(seq uint64) { in.applied(l, seq) }, yield: in.yielder(), away: in.away}
 	if w := l.first(); w != nil {
 		l.target = w.Message.Sequence
 		g.target, g.delivered = l.target, w.Delivered
@@ -228,10 +228,16 @@ func (in *intake) yielder() func(context.Context) error {
 		if ran++; ran%turn != 0 {
 			return nil
 		}
-		in.slots.Release(1)
-		// Acquire without ctx can't fail, so the slot is always there to be released again.
-		return in.slots.Acquire(context.WithoutCancel(ctx), 1)
+		return in.away(func() error { return nil })
 	}
+}
+
+// away does something while others have the lane's slot.
+func (in *intake) away(do func() error) error {
+	in.slots.Release(1)
+	err := do()
+	_ = in.slots.Acquire(context.Background(), 1) // can't fail without an end of its context; the slot is always there to be released again
+	return err
 }
 
 // applied acks a job that has taken effect, if it was handed to this process.
@@ -292,7 +298,7 @@ func (in *intake) failed(ctx context.Context, l *lane, err error, failures int) 
 	if failures == 0 {
 		in.rounds.log.Warn("context is held up; trying on", "context", l.name, "error", err)
 	}
-	_ = in.rounds.pause(ctx, min(50*time.Millisecond<<min(failures, 7), 5*time.Second))
+	_ = in.away(func() error { return in.rounds.pause(ctx, min(50*time.Millisecond<<min(failures, 7), 5*time.Second)) })
 }
 
 // halt gives back what is not at hand, and ends every lane after the job that it is at. why is nil for an orderly stop.
@@ -361,8 +367,11 @@ func (in *intake) stray(ctx context.Context, l *lane, seq uint64, why error) err
 		Job: fmt.Sprintf("seq-%d", seq), Sequence: seq, Outcome: job.OutcomeDead, Error: &e, Started: time.Now().UTC(),
 		Caller: w.Message.Get(job.HeaderCaller),
 	}}
-	if err := in.rounds.outbox.publish(ctx, a, c, 0, w.Message); err != nil {
-		return err
+	f := flush{address: a, commit: c, applied: w.Message}
+	if in.rounds.outbox.publish(ctx, f) != nil {
+		if err := in.away(func() error { return in.rounds.outbox.insist(ctx, f) }); err != nil {
+			return err
+		}
 	}
 	in.rounds.stats.count(job.OutcomeDead)
 	in.rounds.logOutcome(l.name, c.Report)

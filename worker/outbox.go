@@ -25,29 +25,46 @@ type outbox struct {
 }
 
 // publish puts a commit's effects on their streams: effects to one subject in order, each stored before the next is sent (rule 4); subjects side
-// by side. It returns when all are stored, or have been refused for so long that they became dead letters themselves.
-func (o *outbox) publish(ctx context.Context, a job.Address, c job.Commit, revision uint64, applied job.Message) error {
-	if len(c.Outbox) == 0 {
-		return nil
-	}
-	if len(c.Outbox) == 1 {
-		m, err := o.message(a, c, revision, 0, applied)
+// by side. Each is tried once; how to go on after an error is for insist.
+func (o *outbox) publish(ctx context.Context, f flush) error {
+	return o.each(ctx, f, func(ctx context.Context, i int, m job.Message) error {
+		return o.send(ctx, f.commit.Outbox[i].Kind, m)
+	})
+}
+
+// insist is publish until all effects are stored, or have been refused for so long that they became dead letters themselves.
+func (o *outbox) insist(ctx context.Context, f flush) error {
+	return o.each(ctx, f, func(ctx context.Context, i int, m job.Message) error {
+		return o.insistOn(ctx, f, i, m)
+	})
+}
+
+// flush is a commit whose outbox is to be published.
+type flush struct {
+	address  job.Address
+	commit   job.Commit
+	revision uint64
+	applied  job.Message // the job that the commit ended
+}
+
+// numbered is the message of an effect.
+type numbered struct {
+	index int
+	job.Message
+}
+
+// each makes the effects' messages and hands them to send, in order for each subject.
+func (o *outbox) each(ctx context.Context, f flush, send func(context.Context, int, job.Message) error) error {
+	if len(f.commit.Outbox) == 1 {
+		m, err := o.message(f, 0)
 		if err != nil {
 			return err
 		}
-		return o.insist(ctx, a, c, 0, m)
-	}
-	return o.publishAll(ctx, a, c, revision, applied)
-}
-
-func (o *outbox) publishAll(ctx context.Context, a job.Address, c job.Commit, revision uint64, applied job.Message) error {
-	type numbered struct {
-		index int
-		job.Message
+		return send(ctx, 0, m)
 	}
 	bySubject := map[string][]numbered{}
-	for i := range c.Outbox {
-		m, err := o.message(a, c, revision, i, applied)
+	for i := range f.commit.Outbox {
+		m, err := o.message(f, i)
 		if err != nil {
 			return err
 		}
@@ -58,7 +75,7 @@ func (o *outbox) publishAll(ctx context.Context, a job.Address, c job.Commit, re
 	for _, line := range bySubject {
 		group.Go(func() error {
 			for _, m := range line {
-				if err := o.insist(ctx, a, c, m.index, m.Message); err != nil {
+				if err := send(ctx, m.index, m.Message); err != nil {
 					return err
 				}
 			}
@@ -68,31 +85,32 @@ func (o *outbox) publishAll(ctx context.Context, a job.Address, c job.Commit, re
 	return group.Wait()
 }
 
-// insist publishes one message until it is stored. A stream that is full, or gone, is asked again for a while; then the effect
+// insistOn publishes one message until it is stored. A stream that is full, or gone, is asked again for a while; then the effect
 // becomes a dead letter and counts as published, so that its context can go on.
-func (o *outbox) insist(ctx context.Context, a job.Address, c job.Commit, index int, m job.Message) error {
-	var refused time.Time
+func (o *outbox) insistOn(ctx context.Context, f flush, i int, m job.Message) error {
+	kind, warned := f.commit.Outbox[i].Kind, false
 	for wait := 20 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
-		err := o.send(ctx, c.Outbox[index].Kind, m)
-		if err == nil || ctx.Err() != nil {
-			return errors.Join(err, ctx.Err())
+		err := o.send(ctx, kind, m)
+		if err == nil {
+			return nil
 		}
-		var no *stream.Refusal
-		if errors.As(err, &no) || errors.Is(err, stream.ErrNoStream) {
-			if refused.IsZero() {
-				refused = o.now()
-				o.log.Warn("an effect is refused; trying on", "context", a.Context, "subject", m.Subject, "error", err)
-			}
-			if o.now().Sub(refused) >= o.givesUp && c.Outbox[index].Kind != job.EffectDead {
-				return o.insist(ctx, a, deadOutbox(c, index), index, o.refusedLetter(a, c, index, m, err))
-			}
-		} else {
-			refused = time.Time{}
+		if !warned {
+			o.log.Warn("an effect can't be published; trying on", "context", f.address.Context, "subject", m.Subject, "error", err)
+			warned = true
+		}
+		if kind != job.EffectDead && definite(err) && o.now().Sub(f.commit.Report.Started) >= o.givesUp {
+			kind, m = job.EffectDead, o.refusedLetter(f, i, m, err)
 		}
 		if err := o.pause(ctx, wait); err != nil {
 			return err
 		}
 	}
+}
+
+// definite tells a refusal from a failure to get an answer. A calls stream over its bound is neither: it empties by itself.
+func definite(err error) bool {
+	var no *stream.Refusal
+	return errors.As(err, &no) || errors.Is(err, stream.ErrNoStream)
 }
 
 func (o *outbox) send(ctx context.Context, kind string, m job.Message) error {
@@ -104,37 +122,30 @@ func (o *outbox) send(ctx context.Context, kind string, m job.Message) error {
 	return o.stream.Publish(ctx, m)
 }
 
-// deadOutbox marks the effect as a dead letter, so that its publication is insisted on without end.
-func deadOutbox(c job.Commit, index int) job.Commit {
-	c.Outbox = append([]job.Effect(nil), c.Outbox...)
-	c.Outbox[index] = job.Effect{Kind: job.EffectDead}
-	return c
-}
-
-func (o *outbox) refusedLetter(a job.Address, c job.Commit, index int, m job.Message, why error) job.Message {
-	id := job.EffectID(c.Applied, index)
-	letter := o.letter(a, c, job.Error{Reason: job.ReasonRefused, Message: why.Error(), Script: c.Report.Script}, m.Copy())
-	return o.deadMessage(a, id, letter)
+func (o *outbox) refusedLetter(f flush, i int, m job.Message, why error) job.Message {
+	e := job.Error{Reason: job.ReasonRefused, Message: why.Error(), Script: f.commit.Report.Script}
+	return deadMessage(f.address, job.EffectID(f.commit.Applied, i), o.letter(f, e, m.Copy()))
 }
 
 // message makes the message of one effect. It is the same however often it is made (rule 5).
-func (o *outbox) message(a job.Address, c job.Commit, revision uint64, index int, applied job.Message) (job.Message, error) {
-	e := c.Outbox[index]
-	origin := job.Origin{Address: a, Sequence: c.Applied, Index: index}
+func (o *outbox) message(f flush, i int) (job.Message, error) {
+	e, report := f.commit.Outbox[i], f.commit.Report
+	origin := job.Origin{Address: f.address, Sequence: f.commit.Applied, Index: i}
 	switch {
-	case e.Kind == job.EffectDead && c.Report.Error != nil:
-		return o.deadMessage(a, fmt.Sprint(c.Applied), o.letter(a, c, *c.Report.Error, applied.Copy())), nil
+	case e.Kind == job.EffectDead && report.Error != nil:
+		return deadMessage(f.address, fmt.Sprint(f.commit.Applied), o.letter(f, *report.Error, f.applied.Copy())), nil
 	case e.Kind == job.EffectCall && e.Request != nil:
-		return o.callMessage(a, c, revision, origin, e)
+		return o.callMessage(f, origin, e)
 	case e.Kind == job.EffectJob && e.Job != nil:
-		return o.jobMessage(c, origin, e.Job)
+		return o.jobMessage(f.commit, origin, e.Job)
 	}
-	return job.Message{}, fmt.Errorf("context %s: effect %d of job %d is of an unknown kind %q", a, index, c.Applied, e.Kind)
+	return job.Message{}, fmt.Errorf("context %s: effect %d of job %d is of an unknown kind %q", f.address, i, f.commit.Applied, e.Kind)
 }
 
-func (o *outbox) callMessage(a job.Address, c job.Commit, revision uint64, origin job.Origin, e job.Effect) (job.Message, error) {
+func (o *outbox) callMessage(f flush, origin job.Origin, e job.Effect) (job.Message, error) {
+	c := f.commit
 	call := job.Call{
-		ID: origin.ID(), Service: e.Service, Revision: revision, Parent: c.Report.Job, Request: *e.Request, Trace: c.Report.Trace,
+		ID: origin.ID(), Service: e.Service, Revision: f.revision, Parent: c.Report.Job, Request: *e.Request, Trace: c.Report.Trace,
 		Key: e.Request.IdempotencyKey,
 	}
 	if call.Key == "" {
@@ -144,7 +155,7 @@ func (o *outbox) callMessage(a job.Address, c job.Commit, revision uint64, origi
 	if err != nil {
 		return job.Message{}, err
 	}
-	m := job.Message{Subject: a.CallSubject(e.Service), Data: body, Header: map[string][]string{
+	m := job.Message{Subject: f.address.CallSubject(e.Service), Data: body, Header: map[string][]string{
 		job.HeaderID: {o.keys.MessageID(c.Key, e.Kind, origin)},
 	}}
 	o.keys.Sign(&m)
@@ -187,15 +198,15 @@ func dispatchedBody(d *job.Dispatched) (typ string, body []byte, err error) {
 	return "", nil, nil
 }
 
-func (o *outbox) letter(a job.Address, c job.Commit, e job.Error, m job.Original) job.DeadLetter {
-	r := c.Report
+func (o *outbox) letter(f flush, e job.Error, m job.Original) job.DeadLetter {
+	r := f.commit.Report
 	return job.DeadLetter{
-		Error: e, Job: r.Job, Context: a.String(), Script: r.Script, Release: r.Release, Caller: r.Caller,
+		Error: e, Job: r.Job, Context: f.address.String(), Script: r.Script, Release: r.Release, Caller: r.Caller,
 		Time: r.Started, Worker: o.worker, Message: m,
 	}
 }
 
 // deadMessage is a dead letter on its way. The stream keeps one message a subject, so a repeat changes nothing (rule 7).
-func (o *outbox) deadMessage(a job.Address, id string, letter job.DeadLetter) job.Message {
+func deadMessage(a job.Address, id string, letter job.DeadLetter) job.Message {
 	return job.Message{Subject: a.DeadSubject(id), Data: encode(letter)}
 }

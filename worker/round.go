@@ -56,10 +56,13 @@ var errLeave = errors.New("left for its next delivery")
 // goal is how far a lane wants its context taken.
 type goal struct {
 	name      string
-	target    uint64           // sequence of a job that was handed to this process; math.MaxUint64: as far as there are jobs
-	delivered uint64           // how often the target was handed out
-	applied   func(seq uint64) // called for each job that has taken effect and whose outbox is published
-	yield     func(ctx context.Context) error
+	target    uint64                          // sequence of a job that was handed to this process; math.MaxUint64: as far as there are jobs
+	delivered uint64                          // how often the target was handed out
+	applied   func(seq uint64)                // called for each job that has taken effect and whose outbox is published
+	yield     func(ctx context.Context) error // called between two jobs; its error ends the way
+
+	// away does what may take long while others have the lane's slot.
+	away func(do func() error) error
 }
 
 // advance takes a context on, job by job, until the goal's target has taken effect and its outbox is published. It runs the first job that
@@ -103,7 +106,7 @@ func (r *rounds) reached(ctx context.Context, g goal, v view) error {
 	if v.commit.Applied == g.target && !v.flushed {
 		m, err := r.stream.NextJob(ctx, g.name, g.target)
 		if err == nil && m.Sequence == g.target {
-			err = r.flush(ctx, g.name, &v, m)
+			err = r.flush(ctx, g, &v, m)
 		}
 		if err != nil && !errors.Is(err, stream.ErrNone) {
 			return err
@@ -188,19 +191,22 @@ func (r *rounds) head(ctx context.Context, v *view, g goal, leader bool) (job.Me
 	if err != nil || m.Sequence != v.commit.Applied || v.flushed {
 		return m, err
 	}
-	if err := r.flush(ctx, g.name, v, m); err != nil {
+	if err := r.flush(ctx, g, v, m); err != nil {
 		return m, err
 	}
 	return next(ctx, g.name, v.commit.Applied+1)
 }
 
-// flush publishes the stored outbox of the context's last commit.
-func (r *rounds) flush(ctx context.Context, name string, v *view, applied job.Message) error {
-	if err := r.outbox.publish(ctx, job.Address{Pool: r.pool, Context: name}, v.commit, v.revision, applied); err != nil {
-		return err
+// flush publishes the outbox of the context's last commit.
+func (r *rounds) flush(ctx context.Context, g goal, v *view, applied job.Message) error {
+	f := flush{job.Address{Pool: r.pool, Context: g.name}, v.commit, v.revision, applied}
+	if len(v.commit.Outbox) > 0 && r.outbox.publish(ctx, f) != nil {
+		if err := g.away(func() error { return r.outbox.insist(ctx, f) }); err != nil {
+			return err
+		}
 	}
 	v.flushed = true
-	r.views.put(name, *v)
+	r.views.put(g.name, *v)
 	return nil
 }
 
@@ -224,7 +230,7 @@ func (r *rounds) step(ctx context.Context, g goal, v view, head job.Message) err
 	if errors.Is(err, stream.ErrConflict) {
 		r.stats.lostRaces.Add(1)
 		r.log.Debug("lost a race for a context", "context", g.name, "sequence", head.Sequence)
-		return r.pause(ctx, 10*time.Millisecond+rand.N(40*time.Millisecond))
+		return g.away(func() error { return r.pause(ctx, 10*time.Millisecond+rand.N(40*time.Millisecond)) })
 	} else if err != nil {
 		return err
 	}
@@ -233,7 +239,7 @@ func (r *rounds) step(ctx context.Context, g goal, v view, head job.Message) err
 	r.stats.count(next.Report.Outcome)
 	r.logOutcome(g.name, next.Report)
 	if !done.flushed {
-		if err := r.flush(ctx, g.name, &done, head); err != nil {
+		if err := r.flush(ctx, g, &done, head); err != nil {
 			return err
 		}
 	}
@@ -262,7 +268,9 @@ func (r *rounds) begin(ctx context.Context, g goal, v *view, head job.Message) (
 	count := 1
 	if known {
 		count = last.Count + 1
-		if waited, err := r.leaveToOther(ctx, g.name, v.revision); err != nil || !waited {
+		var same bool
+		err := g.away(func() (err error) { same, err = r.leaveToOther(ctx, g.name, v.revision); return err })
+		if err != nil || !same {
 			return -1, err
 		}
 	}
