@@ -12,11 +12,11 @@ package dispatcher
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -79,8 +79,9 @@ var (
 	ErrInvalid = errors.New("invalid job")
 )
 
-// Dispatch publishes a job and returns once its stream has stored it. When it fails with neither ErrInvalid nor ErrNoPool, it may have been
-// stored all the same: dispatch it again under the same id. Give such jobs an ID of your own, as the default is a new one each time.
+// Dispatch publishes a job and returns once its stream has stored it. When it fails with neither ErrInvalid nor
+// ErrNoPool, it may have been stored all the same: dispatch it again under the same id. Give such jobs an ID of your
+// own, as the default is a new one each time.
 func (d *Dispatcher) Dispatch(ctx context.Context, j Job) (Receipt, error) {
 	j = d.withDefaults(j)
 	m, err := j.message()
@@ -143,10 +144,24 @@ func (j Job) message() (job.Message, error) {
 	}
 	set(job.HeaderType, typ)
 	m.Data = body
-	if _, err := job.Parse(m); err != nil {
-		return m, fmt.Errorf("%w: %w", ErrInvalid, err)
+	return m, j.check(m)
+}
+
+// check reads the message as a worker will, and tells what would arrive otherwise than it was given.
+func (j Job) check(m job.Message) error {
+	read, err := job.Parse(m)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
-	return m, nil
+	for name, values := range m.Header {
+		if strings.TrimSpace(values[0]) != values[0] {
+			return fmt.Errorf("%w: header %s: %q has space at its ends", ErrInvalid, name, values[0])
+		}
+	}
+	if read.Trace != j.Trace {
+		return fmt.Errorf("%w: trace %q: want a W3C traceparent", ErrInvalid, j.Trace)
+	}
+	return nil
 }
 
 func (j Job) body() (typ string, body []byte, err error) {
@@ -161,7 +176,7 @@ func (j Job) body() (typ string, body []byte, err error) {
 	}
 	var data []byte
 	if j.Data != nil {
-		if data, err = json.Marshal(j.Data); err != nil {
+		if data, err = job.Encode(j.Data); err != nil {
 			return "", nil, fmt.Errorf("data: %w", err)
 		}
 	}
@@ -193,8 +208,9 @@ func (j Job) source() (source, name string, err error) {
 	return string(b), filepath.Base(j.File), nil
 }
 
+// messageSize is what the stream will count.
 func messageSize(m job.Message) int {
-	size := len(m.Data)
+	size := len("NATS/1.0\r\n\r\n") + len(m.Data)
 	for name, values := range m.Header {
 		for _, v := range values {
 			size += len(name) + len(v) + len(": \r\n")

@@ -59,8 +59,9 @@ func (e *JobError) Error() string {
 // ErrGone is wrapped when a job has ended but its report is no longer kept: a context keeps its last 64.
 var ErrGone = errors.New("the job's report is no longer kept")
 
-// Await waits until the job has ended, and returns its report: at once when it already has. For a dead job it returns the report
-// and a *JobError. It watches the context and asks nothing again and again; it ends with ctx's error when ctx does, and can be called anew.
+// Await waits until the job has ended, and returns its report: at once when it already has. For a dead job it returns
+// the report and a *JobError. It watches the context and asks nothing again and again; it ends with ctx's error when
+// ctx does, and can be called anew.
 func (d *Dispatcher) Await(ctx context.Context, r Receipt) (Report, error) {
 	report, err := d.look(ctx, r, true)
 	if err == nil && report.Error != nil {
@@ -76,6 +77,9 @@ func (d *Dispatcher) Status(ctx context.Context, r Receipt) (Report, error) {
 
 // look goes through the context's history for the job's report, and with wait through what comes after.
 func (d *Dispatcher) look(ctx context.Context, r Receipt, wait bool) (Report, error) {
+	if err := r.check(); err != nil {
+		return Report{}, err
+	}
 	pool, err := stream.Open(d.nc, r.Worker)
 	if err != nil {
 		return Report{}, err
@@ -104,6 +108,17 @@ func (d *Dispatcher) look(ctx context.Context, r Receipt, wait bool) (Report, er
 		return true
 	})
 	return report, errors.Join(err, stop)
+}
+
+// check tells why nothing can be learnt by this receipt; nil when something can.
+func (r Receipt) check() error {
+	if err := (job.Address{Pool: r.Worker, Context: r.Context}).Valid(); err != nil {
+		return fmt.Errorf("%w: receipt: %w", ErrInvalid, err)
+	}
+	if r.Sequence == 0 {
+		return fmt.Errorf("%w: receipt: it has no sequence: it is not from Dispatch", ErrInvalid)
+	}
+	return nil
 }
 
 func reportOf(r job.Report, revision uint64) Report {

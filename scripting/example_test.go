@@ -10,54 +10,44 @@ import (
 	"github.com/thence-dev/thence/scripting"
 )
 
-// A script asks for a call and ends; its answer is another job, for another script.
-func Example() {
-	lib, err := scripting.NewLibrary(fstest.MapFS{
-		"greeted.tengo": {Data: []byte("// Runs when the greeting has been sent.\nimport(\"context\").set(\"greeted\", data.id)")},
+func ExampleEngine_Run() {
+	library, err := scripting.NewLibrary(fstest.MapFS{"greet.tengo": &fstest.MapFile{Data: []byte(`
+context := import("context")
+http    := import("http")
+
+context.set("greeted", context.get("greeted", 0) + 1)
+http.post("https://api.example.com/greetings", {json: {to: data.name}})
+print("hello,", data.name)
+`)}})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	outcome, err := scripting.NewEngine(library).Run(context.Background(), scripting.Input{
+		Script: scripting.Script{Name: "greet"},
+		Job:    scripting.Job{ID: "job-1", Sequence: 17, Worker: "payments", Context: "cus_42", Time: time.Unix(0, 0), Data: []byte(`{"name":"Ada"}`)},
+		State:  []byte(`{"greeted":2}`),
 	})
 	if err != nil {
 		fmt.Println(err)
 		return
 	}
-	engine := scripting.NewEngine(lib)
-	out, err := engine.Run(context.Background(), scripting.Input{
-		Script: scripting.Script{Source: `
-http := import("http")
-print("greeting", data.name)
-http.post("https://api.example.com/greetings", {json: {to: data.name}, bearer: secret("api_key"), then: "greeted"})`},
-		Job: scripting.Job{ID: "job_1", Sequence: 42, Time: time.Now(), Data: []byte(`{"name": "Ada"}`)},
-	})
-	if err != nil {
-		fmt.Println(err)
-		return
-	}
-	fmt.Print(out.Output)
-	for _, e := range out.Effects {
-		fmt.Println(e.Call.ID, e.Call.Method, e.Call.URL, string(e.Call.Body), "then", e.Call.Then)
-	}
+	call := outcome.Effects[0].Call
+	fmt.Printf("state   %s\n", outcome.State)
+	fmt.Printf("output  %s", outcome.Output)
+	fmt.Printf("effect  %s %s %s\n", call.Method, call.URL, call.Body)
 	// Output:
-	// greeting Ada
-	// 42-0 POST https://api.example.com/greetings {"to":"Ada"} then greeted
+	// state   {"greeted":3}
+	// output  hello, Ada
+	// effect  POST https://api.example.com/greetings {"to":"Ada"}
 }
 
 func ExampleError() {
-	_, err := scripting.NewEngine(nil).Run(context.Background(), scripting.Input{
-		Script: scripting.Script{Name: "order", Source: "order := {total: 5}\nshare := order.total / order.count"},
-	})
-	var e *scripting.Error
-	if errors.As(err, &e) {
-		fmt.Println(e.Kind)
-		fmt.Println(e)
+	engine := scripting.NewEngine(nil)
+	_, err := engine.Run(context.Background(), scripting.Input{Script: scripting.Script{Name: "main", Source: "a := 1\nb := a.x.y"}})
+	var failed *scripting.Error
+	if errors.As(err, &failed) {
+		fmt.Println(failed.Kind, failed.Line, failed.Column)
 	}
-	// Output:
-	// runtime
-	// order:2:10: invalid operation: int / undefined
-	//
-	//     2 | share := order.total / order.count
-	//       |          ^
-}
-
-func ExampleInlineName() {
-	fmt.Println(scripting.InlineName(`print("hi")`))
-	// Output: inline-336f365e3407c762
+	// Output: runtime 2 8
 }

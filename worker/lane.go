@@ -213,6 +213,15 @@ func (in *intake) next(ctx context.Context, l *lane) (goal, bool) {
 	return goal{}, false
 }
 
+func (in *intake) stopping() bool {
+	select {
+	case <-in.halted:
+		return true
+	default:
+		return false
+	}
+}
+
 // errStopping ends a lane between two jobs.
 var errStopping = errors.New("the worker is stopping")
 
@@ -220,10 +229,8 @@ var errStopping = errors.New("the worker is stopping")
 func (in *intake) yielder() func(context.Context) error {
 	ran := 0
 	return func(ctx context.Context) error {
-		select {
-		case <-in.halted:
+		if in.stopping() {
 			return errStopping
-		default:
 		}
 		if ran++; ran%turn != 0 {
 			return nil

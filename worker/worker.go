@@ -102,6 +102,7 @@ type Worker struct {
 	config   Config
 	services calls.Services
 	stats    stats
+	ready    chan struct{}
 }
 
 // New checks the configuration and makes a worker. It connects to nothing.
@@ -113,7 +114,7 @@ func New(c Config) (*Worker, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Worker{config: c.withDefaults(), services: services}, nil
+	return &Worker{config: c.withDefaults(), services: services, ready: make(chan struct{})}, nil
 }
 
 // Run makes the pool's streams where they are missing and works until ctx ends; it then takes no more, lets what runs end within
@@ -130,7 +131,7 @@ func (w *Worker) Run(ctx context.Context) error {
 
 func (w *Worker) run(ctx context.Context) error {
 	c := w.config
-	options := stream.Options{Replicas: c.Replicas, MaxBytes: c.MaxBytes}
+	options := stream.Options{Replicas: c.Replicas, MaxBytes: c.MaxBytes, Services: w.services.InFlight()}
 	pool, err := stream.Ensure(ctx, c.Conn, c.Pool, options)
 	if err != nil {
 		return err
@@ -142,16 +143,23 @@ func (w *Worker) run(ctx context.Context) error {
 	performer := calls.New(calls.Config{
 		Pool: pool, Keys: keys, Services: w.services, Secrets: c.Secrets, Grace: c.Grace, Logger: c.Logger,
 	})
+	if err := performer.Open(ctx); err != nil {
+		return err
+	}
 	jobs, err := pool.Jobs(ctx, batch)
 	if err != nil {
 		return err
 	}
 	c.Logger.Info("worker is ready", "server", c.Conn.ConnectedServerVersion(), "release", c.Library.Release(), "scripts", len(c.Library.Names()))
+	close(w.ready)
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return performer.Run(ctx) })
 	group.Go(func() error { return w.takeJobs(ctx, w.rounds(pool, keys), jobs) })
 	return group.Wait()
 }
+
+// Ready is closed once Run takes jobs: the pool's streams are there by then.
+func (w *Worker) Ready() <-chan struct{} { return w.ready }
 
 // Stats returns what the worker has done so far.
 func (w *Worker) Stats() Stats { return w.stats.read() }
@@ -212,7 +220,7 @@ func (w *Worker) stopOn(ctx context.Context, in *intake, jobs *stream.Deliveries
 func take(ctx context.Context, in *intake, jobs *stream.Deliveries) error {
 	for {
 		d, err := jobs.Next()
-		if errors.Is(err, stream.ErrStopped) {
+		if errors.Is(err, stream.ErrStopped) && in.stopping() {
 			return nil
 		}
 		if err != nil {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -57,7 +58,13 @@ func Start(o Options) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("embedded server: %w", err)
 	}
+	var log fatal
+	ns.SetLoggerV2(&log, false, false, false)
 	ns.Start()
+	if why := log.why(); why != "" {
+		ns.Shutdown()
+		return nil, fmt.Errorf("embedded server: %s: is its store %s usable?", why, o.Store)
+	}
 	if !ns.ReadyForConnections(30 * time.Second) {
 		ns.Shutdown()
 		return nil, fmt.Errorf("embedded server: not ready after 30 s: is its store %s usable, and not in use by another server?", o.Store)
@@ -68,6 +75,40 @@ func Start(o Options) (*Server, error) {
 	}
 	return &Server{ns}, nil
 }
+
+// fatal is a log that keeps nothing but why the server could not start.
+type fatal struct {
+	mu   sync.Mutex
+	text string
+}
+
+// Fatalf implements server.Logger.
+func (f *fatal) Fatalf(format string, args ...any) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.text = fmt.Sprintf(format, args...)
+}
+
+func (f *fatal) why() string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.text
+}
+
+// Noticef implements server.Logger.
+func (*fatal) Noticef(string, ...any) {}
+
+// Warnf implements server.Logger.
+func (*fatal) Warnf(string, ...any) {}
+
+// Errorf implements server.Logger.
+func (*fatal) Errorf(string, ...any) {}
+
+// Debugf implements server.Logger.
+func (*fatal) Debugf(string, ...any) {}
+
+// Tracef implements server.Logger.
+func (*fatal) Tracef(string, ...any) {}
 
 // Connect opens a connection to the server inside this process. The caller closes it.
 func (s *Server) Connect(opts ...nats.Option) (*nats.Conn, error) {

@@ -106,7 +106,8 @@ type Answer struct {
 	Source string          `json:"source,omitempty"`
 }
 
-// Failure is the one shape of everything that can go wrong with a call. The status, the attempts and the body stand beside it in the answer.
+// Failure is the one shape of everything that can go wrong with a call. The status, the attempts and the body stand
+// beside it in the answer.
 type Failure struct {
 	Type    string `json:"type"`
 	Message string `json:"message"`

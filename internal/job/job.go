@@ -129,7 +129,8 @@ func Parse(m Message) (Job, error) {
 			return j, malformed("header %s: %q is no RFC 3339 time, such as 2026-01-02T15:04:05Z", HeaderDeadline, d)
 		}
 	}
-	return j, j.readBody(m)
+	err = j.readBody(m)
+	return j, err
 }
 
 // identify works out what the job's id is: whose effect it is, or what its caller called it.

@@ -75,8 +75,9 @@ func mac(secret []byte, parts ...string) []byte {
 	return h.Sum(nil)
 }
 
-// MessageID is the Nats-Msg-Id of an effect, or with kind "answer" of a call's answer. Who does not have the key can't guess it, and so can't
-// make the stream swallow the effect as a repeat. It is the same however often the effect is published.
+// MessageID is the Nats-Msg-Id of an effect, or with kind "answer" of a call's answer. Who does not have the key can't
+// guess it, and so can't make the stream swallow the effect as a repeat. It is the same however often the effect is
+// published.
 func (k Keyring) MessageID(keyID, kind string, o Origin) string {
 	return hex.EncodeToString(k.mac(keyID, "message", kind, o.String())[:16])
 }

@@ -17,16 +17,27 @@ type Address struct {
 const KeysBucket = "thence-keys"
 
 var (
-	poolName    = regexp.MustCompile(`^[a-zA-Z0-9_-]{1,32}$`)
-	contextName = regexp.MustCompile(`^[a-zA-Z0-9_=/-]{1,128}$`)
 	scriptName  = regexp.MustCompile(`^([a-zA-Z_][a-zA-Z0-9_]{0,99}|inline-[0-9a-f]{16})$`)
 	serviceName = regexp.MustCompile(`^[a-z][a-z0-9_-]{0,31}$`)
 	callID      = regexp.MustCompile(`^[1-9][0-9]{0,19}-(0|[1-9][0-9]{0,5})$`)
 )
 
+// made tells whether a name is 1 to longest of the letters and digits of ASCII and a few others. Every job's subject
+// is checked by it.
+func made(name string, longest int, others string) bool {
+	for i := range len(name) {
+		switch c := name[i]; {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', strings.IndexByte(others, c) >= 0:
+		default:
+			return false
+		}
+	}
+	return name != "" && len(name) <= longest
+}
+
 // ValidPool tells why name can't be a pool's name; nil when it can.
 func ValidPool(name string) error {
-	if !poolName.MatchString(name) {
+	if !made(name, 32, "_-") {
 		return fmt.Errorf("worker pool %q: a name is 1 to 32 of a-z A-Z 0-9 _ -", name)
 	}
 	if name == "_INBOX" {
@@ -41,7 +52,7 @@ func ValidPool(name string) error {
 // ValidContext tells why name can't be a context's name; nil when it can. A context is a key of the pool's bucket, hence
 // what NATS allows in a key (ADR-8), less the dot.
 func ValidContext(name string) error {
-	if !contextName.MatchString(name) {
+	if !made(name, 128, "_=/-") {
 		return fmt.Errorf("context %q: a name is 1 to 128 of a-z A-Z 0-9 _ = / -", name)
 	}
 	return nil

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -37,27 +39,48 @@ func (d *Delivery) GiveBack(delay time.Duration) error {
 }
 
 // Deliveries hands out a consumer's messages. It is used by one goroutine, but for Stop.
+//
+// It pulls by itself, as the client library takes a message without a body that has a header named Status for a word
+// of the server: then whoever may publish jobs could end every worker with one. Here a message is what came with a
+// subject to ack it on, which the server alone gives.
 type Deliveries struct {
 	AckWait time.Duration // as the consumer has it
 
-	iter jetstream.MessagesContext
-	nc   *nats.Conn
+	pool             *Pool
+	stream, consumer string
+	batch            int
+	asked            int  // messages that the server was asked for and has not sent
+	resting          bool // nothing is asked for until the timer ends
+	timer            *time.Timer
+	messages         chan *nats.Msg
+	sub              *nats.Subscription
+	status           chan nats.Status
+	stop             sync.Once
+	stopping         chan struct{} // closed by Stop
+	drained          chan struct{} // closed when nothing more can arrive
 }
 
 // ErrStopped is returned by Next after Stop.
-var ErrStopped = errors.New("deliveries stopped")
+var ErrStopped = errors.New("the deliveries were stopped, or their connection was closed")
+
+// Times of a pull. Silence means that the pull is lost: the server was to be heard at least every heartbeat.
+const (
+	pullExpires   = 30 * time.Second
+	pullHeartbeat = 5 * time.Second
+	silence       = 2*pullHeartbeat + time.Second
+	rest          = 500 * time.Millisecond // after a refusal
+	drainWait     = 2 * time.Second        // for what is on its way when Stop is called
+)
 
 // Jobs opens the deliveries of the pool's jobs, at most batch of them ahead. Who opens them stops them.
 func (p *Pool) Jobs(ctx context.Context, batch int) (*Deliveries, error) {
-	return p.deliveries(ctx, job.JobsStream(p.Name), jetstream.ConsumerConfig{Durable: workers, MaxAckPending: maxAckPending}, batch)
+	return p.deliveries(ctx, job.JobsStream(p.Name), jobsConsumer(), batch)
 }
 
-// Calls opens the deliveries of the pool's calls to one service. The pool as a whole has at most maxInFlight of them out, over all
-// workers; it is set when the consumer is made.
+// Calls opens the deliveries of the pool's calls to one service. The pool as a whole has at most maxInFlight of them
+// out, over all workers; it is set when the consumer is made.
 func (p *Pool) Calls(ctx context.Context, service string, maxInFlight, batch int) (*Deliveries, error) {
-	return p.deliveries(ctx, job.CallsStream(p.Name), jetstream.ConsumerConfig{
-		Durable: "call_" + service, FilterSubject: p.Name + ".*.call." + service, MaxAckPending: maxInFlight,
-	}, batch)
+	return p.deliveries(ctx, job.CallsStream(p.Name), p.callsConsumer(service, maxInFlight), batch)
 }
 
 func (p *Pool) deliveries(ctx context.Context, stream string, config jetstream.ConsumerConfig, batch int) (*Deliveries, error) {
@@ -65,34 +88,160 @@ func (p *Pool) deliveries(ctx context.Context, stream string, config jetstream.C
 	if err != nil {
 		return nil, err
 	}
-	iter, err := c.Messages(jetstream.PullMaxMessages(batch), jetstream.WithMessagesErrOnMissingHeartbeat(false))
-	if err != nil {
+	d := &Deliveries{
+		AckWait: c.CachedInfo().Config.AckWait, pool: p, stream: stream, consumer: config.Durable, batch: max(1, batch),
+		timer: time.NewTimer(silence), messages: make(chan *nats.Msg, 4*batch+64), stopping: make(chan struct{}), drained: make(chan struct{}),
+	}
+	if d.sub, err = p.nc.ChanSubscribe(p.nc.NewInbox(), d.messages); err != nil {
 		return nil, fmt.Errorf("consumer %s of stream %s: %w", config.Durable, stream, err)
 	}
-	return &Deliveries{c.CachedInfo().Config.AckWait, iter, p.nc}, nil
+	d.sub.SetClosedHandler(func(string) { close(d.drained) })
+	d.status = p.nc.StatusChanged(nats.CONNECTED)
+	return d, nil
 }
 
-// Next waits for a message. It returns ErrStopped once Stop was called and all that had arrived is handed out; any
-// other error ends the deliveries too.
+// Next waits for a message. It returns ErrStopped once Stop was called, or the connection closed, and all that had
+// arrived is handed out; any other error ends the deliveries too. Unless somebody called Stop, ErrStopped means that
+// the connection is closed.
 func (d *Deliveries) Next() (*Delivery, error) {
-	msg, err := d.iter.Next()
-	if errors.Is(err, jetstream.ErrMsgIteratorClosed) {
-		return nil, ErrStopped
+	stopping := d.stopping
+	for {
+		if err := d.ask(); err != nil {
+			return nil, err
+		}
+		select {
+		case msg := <-d.messages:
+			if one, err := d.take(msg); one != nil || err != nil {
+				return one, err
+			}
+		case <-stopping:
+			stopping = nil
+			d.timer.Reset(drainWait)
+		case <-d.status: // connected again: what was asked for before is forgotten
+			d.asked, d.resting = 0, false
+		case <-d.timer.C:
+			if err := d.timeout(); err != nil {
+				return nil, err
+			}
+		case <-d.drained:
+			if one, err := d.remainder(); one != nil || err != nil {
+				return one, err
+			}
+		}
 	}
-	if err != nil {
-		return nil, err
+}
+
+// ask asks for more when less than half of a batch is on its way.
+func (d *Deliveries) ask() error {
+	if d.stopped() || d.resting || d.asked > d.batch/2 || !d.pool.nc.IsConnected() {
+		return nil
 	}
+	n := d.batch - d.asked
+	body := fmt.Appendf(nil, `{"batch":%d,"expires":%d,"idle_heartbeat":%d}`, n, pullExpires, pullHeartbeat)
+	err := d.pool.nc.PublishRequest("$JS.API.CONSUMER.MSG.NEXT."+d.stream+"."+d.consumer, d.sub.Subject, body)
+	switch {
+	case errors.Is(err, nats.ErrConnectionClosed):
+		return nil // then the subscription is closed as well
+	case err != nil:
+		return fmt.Errorf("consumer %s of stream %s: %w", d.consumer, d.stream, err)
+	}
+	d.asked += n
+	d.timer.Reset(silence)
+	return nil
+}
+
+func (d *Deliveries) stopped() bool {
+	select {
+	case <-d.stopping:
+		return true
+	default:
+		return false
+	}
+}
+
+// take reads what arrived: a message, or a word of the server, for which it returns neither a delivery nor an error.
+func (d *Deliveries) take(msg *nats.Msg) (*Delivery, error) {
+	if !strings.HasPrefix(msg.Reply, "$JS.ACK.") {
+		return nil, d.word(msg.Header)
+	}
+	if !d.stopped() && !d.resting {
+		d.timer.Reset(silence)
+	}
+	d.asked = max(0, d.asked-1)
 	meta, err := msg.Metadata()
 	if err != nil {
-		return nil, fmt.Errorf("delivery on %s: %w", msg.Subject(), err)
+		return nil, fmt.Errorf("delivery on %s: %w", msg.Subject, err)
 	}
 	return &Delivery{
 		Message: job.Message{
-			Subject: msg.Subject(), Sequence: meta.Sequence.Stream, Time: meta.Timestamp, Header: msg.Headers(), Data: msg.Data(),
+			Subject: msg.Subject, Sequence: meta.Sequence.Stream, Time: meta.Timestamp, Header: msg.Header, Data: msg.Data,
 		},
-		Delivered: meta.NumDelivered, reply: msg.Reply(), nc: d.nc,
+		Delivered: meta.NumDelivered, reply: msg.Reply, nc: d.pool.nc,
 	}, nil
 }
 
+// word is what the server says about a pull (ADR-13): a heartbeat, its end, or a refusal.
+func (d *Deliveries) word(h nats.Header) error {
+	if d.stopped() {
+		return nil
+	}
+	code, text := h.Get("Status"), h.Get("Description")
+	left, err := strconv.Atoi(h.Get("Nats-Pending-Messages"))
+	switch {
+	case code == "100":
+		d.timer.Reset(silence)
+	case err == nil: // the pull has ended, with so many messages left to send
+		d.asked = max(0, d.asked-left)
+	case code == "400", strings.EqualFold(text, "Consumer Deleted"):
+		return d.ended(text)
+	default: // no leader, leadership change, server shutdown, too many pulls
+		d.asked, d.resting = 0, true
+		d.timer.Reset(rest)
+	}
+	return nil
+}
+
+func (d *Deliveries) ended(why string) error {
+	return fmt.Errorf("consumer %s of stream %s: the server says %q", d.consumer, d.stream, strings.ToLower(why))
+}
+
+// timeout ends a silence, a rest, or the wait for what was on its way when Stop was called.
+func (d *Deliveries) timeout() error {
+	if d.stopped() {
+		_ = d.sub.Unsubscribe() // its end is what Next waits for; an error says that it has come
+		return nil
+	}
+	d.asked = 0
+	d.timer.Reset(silence)
+	if !d.resting || !d.pool.nc.IsConnected() {
+		return nil
+	}
+	d.resting = false
+	ctx, cancel := context.WithTimeout(context.Background(), requestTimeout)
+	defer cancel()
+	_, err := d.pool.js.Consumer(ctx, d.stream, d.consumer)
+	if errors.Is(err, jetstream.ErrConsumerNotFound) || errors.Is(err, jetstream.ErrStreamNotFound) {
+		return d.ended(err.Error())
+	}
+	return nil // whatever else it is, it shows at the next pull
+}
+
+// remainder hands out what had arrived before the end.
+func (d *Deliveries) remainder() (*Delivery, error) {
+	select {
+	case msg := <-d.messages:
+		return d.take(msg)
+	default:
+		d.timer.Stop()
+		d.pool.nc.RemoveStatusListener(d.status)
+		return nil, ErrStopped
+	}
+}
+
 // Stop asks for no more. Next goes on until what has arrived is handed out.
-func (d *Deliveries) Stop() { d.iter.Drain() }
+func (d *Deliveries) Stop() {
+	d.stop.Do(func() {
+		close(d.stopping)
+		_ = d.sub.Drain() // fails when the connection is closed, and then the subscription is too
+	})
+}

@@ -1,13 +1,14 @@
-// Package stream is the only room that talks to JetStream. It knows how a worker pool's streams, bucket and consumers are
-// made, and offers the few operations that the protocol is written in: read a context, read the next job of a context,
-// commit, publish, and take deliveries.
+// Package stream is the only room that talks to JetStream. It knows how a worker pool's streams, bucket and consumers
+// are made, and offers the few operations that the protocol is written in: read a context, read the next job of a
+// context, commit, publish, and take deliveries.
 //
 // A pool named payments owns four streams: JOBS_payments (work queue of payments.*), CALLS_payments (work queue with
-// message schedules: calls and their timers), DEAD_payments (one message a subject), and KV_payments (the bucket
-// of contexts, history 64). Each refuses new messages when it is full, but the calls stream, which workers keep below its bound; none drops old ones.
+// message schedules: calls and their timers), DEAD_payments (one message a subject), and KV_payments (the bucket of
+// contexts, history 64). Each refuses new messages when it is full, but the calls stream, which workers keep below its
+// bound; none drops old ones.
 //
-// Reads come in two kinds. A direct get may be answered by a replica that lags; a read from the leader costs twice as much and does
-// not. What was read never decides: only a commit on the expected revision does.
+// Reads come in two kinds. A direct get may be answered by a replica that lags; a read from the leader costs twice as
+// much and does not. What was read never decides: only a commit on the expected revision does.
 package stream
 
 import (
@@ -81,9 +82,9 @@ type room struct {
 	full    error
 }
 
-// RoomForCalls returns an error that wraps ErrFull while the calls stream is over its bound. The server can't hold that bound itself, since a
-// stream with schedules only ever discards old messages; so it is checked here, at most once a second, and may be overrun by what
-// workers publish in that time.
+// RoomForCalls returns an error that wraps ErrFull while the calls stream is over its bound. The server can't hold
+// that bound itself, since a stream with schedules only ever discards old messages; so it is checked here, at most
+// once a second, and may be overrun by what workers publish in that time.
 func (p *Pool) RoomForCalls(ctx context.Context) error {
 	p.room.mu.Lock()
 	defer p.room.mu.Unlock()
@@ -148,13 +149,18 @@ func entry(m job.Message, err error) (Entry, error) {
 	return e, err
 }
 
-// NextJob reads the first job of a context at or after sequence from by a direct get, which may be stale. It returns ErrNone when there is none.
+// NextJob reads the first job of a context at or after sequence from by a direct get, which may be stale. It returns
+// ErrNone when there is none.
 func (p *Pool) NextJob(ctx context.Context, name string, from uint64) (job.Message, error) {
 	body, err := json.Marshal(p.next(name, from))
 	if err != nil {
 		return job.Message{}, err
 	}
-	return p.direct(ctx, "$JS.API.DIRECT.GET."+job.JobsStream(p.Name), body)
+	m, err := p.direct(ctx, "$JS.API.DIRECT.GET."+job.JobsStream(p.Name), body)
+	if errors.Is(err, nats.ErrNoResponders) { // or a job whose headers make the client library say so
+		return p.NextJobFromLeader(ctx, name, from)
+	}
+	return m, err
 }
 
 // NextJobFromLeader is NextJob as the stream's leader has it.
@@ -210,6 +216,8 @@ func publishError(subject string, err error) error {
 		return fmt.Errorf("publish to %q: %w", subject, err)
 	case api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence, api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequenceConstant:
 		return ErrConflict
+	case strings.HasSuffix(api.Description, "exceeded"): // a limit of the stream; the server gives it the code of a store that is down
+		return &Refusal{subject, api}
 	case api.Code == 503: // no leader, or JetStream on its way up: not an answer about the message
 		return fmt.Errorf("publish to %q: %w", subject, err)
 	default:
@@ -265,24 +273,32 @@ func (p *Pool) direct(ctx context.Context, subject string, body []byte) (job.Mes
 	if err != nil {
 		return job.Message{}, fmt.Errorf("read %s: %w", subject, err)
 	}
-	switch status := msg.Header.Get("Status"); status {
-	case "":
+	if last(msg.Header, "Nats-Sequence") != "" { // first of all: whoever published the message may have given it a Status
 		return stored(msg)
-	case "404":
-		return job.Message{}, ErrNone
-	default:
-		return job.Message{}, fmt.Errorf("read %s: status %s %s", subject, status, msg.Header.Get("Description"))
 	}
+	status := msg.Header.Get("Status")
+	if status == "404" {
+		return job.Message{}, ErrNone
+	}
+	return job.Message{}, fmt.Errorf("read %s: status %s %s", subject, status, msg.Header.Get("Description"))
+}
+
+// last is the value that the server gave to a header: it adds its own behind those of whoever published the message.
+func last(h nats.Header, name string) string {
+	if values := h[name]; len(values) > 0 {
+		return values[len(values)-1]
+	}
+	return ""
 }
 
 // stored undoes the headers that a direct get adds.
 func stored(msg *nats.Msg) (job.Message, error) {
-	m := job.Message{Subject: msg.Header.Get("Nats-Subject"), Header: msg.Header, Data: msg.Data}
+	m := job.Message{Subject: last(msg.Header, "Nats-Subject"), Header: msg.Header, Data: msg.Data}
 	var err error
-	if m.Sequence, err = strconv.ParseUint(msg.Header.Get("Nats-Sequence"), 10, 64); err != nil {
+	if m.Sequence, err = strconv.ParseUint(last(msg.Header, "Nats-Sequence"), 10, 64); err != nil {
 		return m, fmt.Errorf("direct get: no sequence: %w", err)
 	}
-	if m.Time, err = time.Parse(time.RFC3339Nano, msg.Header.Get("Nats-Time-Stamp")); err != nil {
+	if m.Time, err = time.Parse(time.RFC3339Nano, last(msg.Header, "Nats-Time-Stamp")); err != nil {
 		return m, fmt.Errorf("direct get: no time: %w", err)
 	}
 	for _, name := range []string{"Nats-Stream", "Nats-Subject", "Nats-Sequence", "Nats-Time-Stamp", "Nats-Num-Pending"} {

@@ -13,6 +13,9 @@ import (
 // Watch hands each commit of a context to fn, first those that the bucket's history still holds, oldest first, then new
 // ones as they come, until fn returns false or ctx ends. After the history it calls fn once with a zero entry.
 func (p *Pool) Watch(ctx context.Context, name string, fn func(Entry) bool) error {
+	if err := job.ValidContext(name); err != nil { // a wildcard would show all contexts as one
+		return err
+	}
 	kv, err := p.bucket(ctx)
 	if err != nil {
 		return err

@@ -20,6 +20,8 @@ import (
 type Options struct {
 	Replicas int   // of every stream; default 1
 	MaxBytes int64 // of every stream; default 1 GiB
+
+	Services map[string]int // whose calls get a consumer, and how many of them may be in flight at a time
 }
 
 func (o Options) withDefaults() Options {
@@ -39,14 +41,19 @@ const minFirstSeq = 1e15
 // callsBound names the bound of the calls stream, in bytes, in its metadata.
 const callsBound = "thence_max_bytes"
 
-// Consumer settings. The ack wait is how long a job of a dead worker lies still; see protocol rule 9 in docs/adr.
+// Consumer settings. The ack wait is how long a job of a dead worker lies still; see rule 9 in docs/protocol.md.
 const (
 	ackWait       = 5 * time.Second
 	maxAckPending = 100_000
 	workers       = "workers"
 )
 
-// Ensure makes the pool's streams, bucket and jobs consumer where they are missing, and checks those that exist. Many workers
+// history is how many commits of a context are kept: as many as a bucket can.
+const history = 64
+
+const noBound = "it has no max_bytes: a full disk stops the whole server, so it needs a bound below that"
+
+// Ensure makes the pool's streams, bucket and consumers where they are missing, and checks those that exist. Many workers
 // may call it at once. It returns an error that wraps ErrUnfit when what is there can't be used, and says why.
 func Ensure(ctx context.Context, nc *nats.Conn, name string, o Options) (*Pool, error) {
 	p, err := Open(nc, name)
@@ -65,11 +72,31 @@ func Ensure(ctx context.Context, nc *nats.Conn, name string, o Options) (*Pool, 
 	if err := p.ensureBucket(ctx, o); err != nil {
 		return nil, err
 	}
-	_, err = p.ensureConsumer(ctx, job.JobsStream(name), jetstream.ConsumerConfig{Durable: workers, MaxAckPending: maxAckPending})
-	return p, err
+	if _, err := p.ensureConsumer(ctx, job.JobsStream(name), jobsConsumer()); err != nil {
+		return nil, err
+	}
+	for service, maxInFlight := range o.Services {
+		if _, err := p.ensureConsumer(ctx, job.CallsStream(name), p.callsConsumer(service, maxInFlight)); err != nil {
+			return nil, err
+		}
+	}
+	return p, nil
+}
+
+func jobsConsumer() jetstream.ConsumerConfig {
+	return jetstream.ConsumerConfig{Durable: workers, MaxAckPending: maxAckPending}
+}
+
+func (p *Pool) callsConsumer(service string, maxInFlight int) jetstream.ConsumerConfig {
+	return jetstream.ConsumerConfig{
+		Durable: "call_" + service, FilterSubject: p.Name + ".*.call." + service, MaxAckPending: maxInFlight,
+	}
 }
 
 func checkServer(version string) error {
+	if version == "" {
+		return errors.New("not connected to a NATS server")
+	}
 	have, want := numbers(version), numbers(MinServer)
 	if slices.Compare(have, want) < 0 {
 		return fmt.Errorf("nats-server %s %w: Thence needs %s or newer (work queues, schedules and syncs of older ones lose messages)",
@@ -110,8 +137,8 @@ func (p *Pool) streams(o Options) []wanted {
 	calls.Description = "Thence: calls of the worker pool " + p.Name + " and the timers of their retries"
 	calls.Retention, calls.FirstSeq = jetstream.WorkQueuePolicy, first
 	calls.AllowMsgSchedules, calls.AllowMsgTTL = true, true
-	// A stream with schedules can't discard new messages (error 10052), and one that discards old ones must never be full. So it has no
-	// limit of its own, and workers keep it below the bound in its metadata: see Pool.RoomForCalls.
+	// A stream with schedules can't discard new messages (error 10052), and one that discards old ones must never be
+	// full. So it has no limit of its own, and workers keep it below the bound in its metadata: see Pool.RoomForCalls.
 	calls.Discard, calls.MaxBytes = jetstream.DiscardOld, -1
 	calls.Metadata = map[string]string{callsBound: strconv.FormatInt(o.MaxBytes, 10)}
 	dead.Name, dead.Subjects = job.DeadStream(p.Name), []string{p.Name + ".*.dead.*"}
@@ -127,7 +154,7 @@ func fitsJobs(c jetstream.StreamConfig) string {
 	case c.Discard != jetstream.DiscardNew:
 		return "it discards old messages when full, want discard new"
 	case c.MaxBytes <= 0:
-		return "it has no max_bytes: a full disk stops the whole server, so it needs a bound below that"
+		return noBound
 	default:
 		return fitsQueue(c)
 	}
@@ -164,7 +191,7 @@ func fitsDead(c jetstream.StreamConfig) string {
 	case c.MaxMsgsPerSubject != 1:
 		return fmt.Sprintf("it keeps %d messages a subject, want 1", c.MaxMsgsPerSubject)
 	case c.MaxBytes <= 0:
-		return "it has no max_bytes: a full disk stops the whole server, so it needs a bound below that"
+		return noBound
 	}
 	return ""
 }
@@ -196,6 +223,8 @@ func setupError(what string, err error) error {
 	switch {
 	case errors.Is(err, jetstream.ErrJetStreamNotEnabled), errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount):
 		return fmt.Errorf("%s: JetStream is not enabled on this server: start it with `nats-server -js`: %w", what, err)
+	case errors.As(err, &api) && strings.Contains(api.Description, "overlap"):
+		return fmt.Errorf("%s: another stream takes its subjects: remove it (`nats stream ls --subjects`), or use another pool name: %w", what, err)
 	case errors.As(err, &api) && strings.Contains(api.Description, "insufficient"):
 		return fmt.Errorf("%s: the server has no room for its max_bytes: give JetStream more storage, or init with a smaller --max-bytes: %w", what, err)
 	default:
@@ -208,7 +237,7 @@ func (p *Pool) ensureBucket(ctx context.Context, o Options) error {
 	if errors.Is(err, jetstream.ErrBucketNotFound) {
 		kv, err = p.js.CreateKeyValue(ctx, jetstream.KeyValueConfig{
 			Bucket: p.Name, Description: "Thence: contexts of the worker pool " + p.Name,
-			History: 64, MaxBytes: o.MaxBytes, Replicas: o.Replicas, Storage: jetstream.FileStorage,
+			History: history, MaxBytes: o.MaxBytes, Replicas: o.Replicas, Storage: jetstream.FileStorage,
 		})
 		if errors.Is(err, jetstream.ErrBucketExists) {
 			kv, err = p.js.KeyValue(ctx, p.Name)
@@ -221,13 +250,27 @@ func (p *Pool) ensureBucket(ctx context.Context, o Options) error {
 	if err != nil {
 		return setupError("bucket "+p.Name, err)
 	}
-	if status.TTL() != 0 {
-		return fmt.Errorf("bucket %s %w: its values expire after %s, and a context must not", p.Name, ErrUnfit, status.TTL())
+	if problem := fitsContexts(status); problem != "" {
+		return fmt.Errorf("bucket %s %w: %s. Change its stream %s with `nats stream edit`, or use another pool name",
+			p.Name, ErrUnfit, problem, job.ContextsStream(p.Name))
 	}
 	return nil
 }
 
-// ensureConsumer makes a durable pull consumer, or checks the one that exists. Its ack wait and max_ack_pending may be tuned by operators.
+func fitsContexts(s jetstream.KeyValueStatus) string {
+	switch {
+	case s.TTL() != 0:
+		return fmt.Sprintf("its values expire after %s, and a context must not", s.TTL())
+	case s.History() != history:
+		return fmt.Sprintf("its history is %d, want %d: it is the contexts' timeline, in which callers look for reports", s.History(), history)
+	case s.Config().MaxBytes <= 0:
+		return noBound
+	}
+	return ""
+}
+
+// ensureConsumer makes a durable pull consumer, or checks the one that exists. Its ack wait and max_ack_pending may be
+// tuned by operators.
 func (p *Pool) ensureConsumer(ctx context.Context, stream string, want jetstream.ConsumerConfig) (jetstream.Consumer, error) {
 	want.AckPolicy, want.AckWait, want.MaxDeliver, want.DeliverPolicy = jetstream.AckExplicitPolicy, ackWait, -1, jetstream.DeliverAllPolicy
 	c, err := p.js.Consumer(ctx, stream, want.Durable)
@@ -263,8 +306,10 @@ func (p *Pool) Keys(ctx context.Context, o Options) (job.Keyring, error) {
 	if err != nil {
 		return ring, setupError("bucket "+job.KeysBucket, err)
 	}
-	entry, err := kv.Get(ctx, "keys")
-	if errors.Is(err, jetstream.ErrKeyNotFound) {
+	// From the leader: a replica that lags would not have the keys that another worker has just made.
+	read := getRequest{LastFor: "$KV." + job.KeysBucket + ".keys"}
+	m, err := p.fromLeader(ctx, "KV_"+job.KeysBucket, read)
+	if errors.Is(err, ErrNone) {
 		value, merr := json.Marshal(job.NewKeyring())
 		if merr != nil {
 			return ring, merr
@@ -272,12 +317,12 @@ func (p *Pool) Keys(ctx context.Context, o Options) (job.Keyring, error) {
 		if _, err := kv.Create(ctx, "keys", value); err != nil && !errors.Is(err, jetstream.ErrKeyExists) {
 			return ring, fmt.Errorf("make the installation's key: %w", err)
 		}
-		entry, err = kv.Get(ctx, "keys")
+		m, err = p.fromLeader(ctx, "KV_"+job.KeysBucket, read)
 	}
 	if err != nil {
 		return ring, fmt.Errorf("read the installation's keys: %w", err)
 	}
-	if err := json.Unmarshal(entry.Value(), &ring); err != nil {
+	if err := json.Unmarshal(m.Data, &ring); err != nil {
 		return ring, fmt.Errorf("bucket %s, key keys: %w", job.KeysBucket, err)
 	}
 	return ring, nil

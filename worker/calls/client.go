@@ -40,7 +40,8 @@ const (
 	maxHeaderValue = 2 << 10
 )
 
-// maxMessage bounds a failure's message, in bytes. It stands in the answer beside the body that it may come from, and in a retry's timer.
+// maxMessage bounds a failure's message, in bytes. It stands in the answer beside the body that it may come from, and
+// in a retry's timer.
 const maxMessage = 2 << 10
 
 // cut is s with at most n bytes.
@@ -145,8 +146,9 @@ func (c *client) request(ctx context.Context, call job.Call) (*http.Request, sec
 	return req, used, nil
 }
 
-// setIdempotencyKey writes the name in lower case, which is the same to an API, but not to net/http: where it knows the name, it sends a
-// request again by itself when a connection breaks. A try that nobody counted, and before which nobody looked whether the call is still open (rule 11).
+// setIdempotencyKey writes the name in lower case, which is the same to an API, but not to net/http: where it knows
+// the name, it sends a request again by itself when a connection breaks. A try that nobody counted, and before which
+// nobody looked whether the call is still open (rule 11).
 func setIdempotencyKey(h http.Header, key []string) {
 	for _, name := range []string{"Idempotency-Key", "X-Idempotency-Key"} {
 		if values := h[name]; len(values) > 0 {
@@ -292,7 +294,8 @@ func retryAfter(value string, now time.Time) time.Duration {
 	return 0
 }
 
-// networkFailure is a try that brought no whole answer. The URL is left out of its text: a query may hold what should not be stored.
+// networkFailure is a try that brought no whole answer. The URL is left out of its text: a query may hold what should
+// not be stored.
 func networkFailure(err error, timeout time.Duration) result {
 	var wrapped *url.Error
 	if errors.As(err, &wrapped) {

@@ -27,11 +27,13 @@ type Config struct {
 	Logger   *slog.Logger
 }
 
-// Performer makes a pool's calls. Run is called once.
+// Performer makes a pool's calls. Open is called once, then Run.
 type Performer struct {
 	config  Config
 	clients map[string]*client
 	now     func() time.Time
+
+	taking []*stream.Deliveries // of each service, once opened
 
 	mu       sync.Mutex
 	inFlight map[*stream.Delivery]struct{}
@@ -40,8 +42,8 @@ type Performer struct {
 // batch is how many calls of a service are asked for ahead.
 const batch = 64
 
-// maxAge is how long after its first try a call is still tried. Stripe forgets an Idempotency-Key after 24 hours; a try after that could
-// be a second execution (rule 14).
+// maxAge is how long after its first try a call is still tried. Stripe forgets an Idempotency-Key after 24 hours; a
+// try after that could be a second execution (rule 14).
 const maxAge = 23 * time.Hour
 
 // New makes a performer.
@@ -53,33 +55,37 @@ func New(c Config) *Performer {
 	return p
 }
 
-// Run performs calls of all services until ctx ends. It then takes no more, lets the calls under way end within the grace period, and
-// gives the others back: whoever takes them sends them under the same Idempotency-Key.
-func (p *Performer) Run(ctx context.Context) error {
-	var taking []*stream.Deliveries
+// Open makes the services' consumers where they are missing, and opens their deliveries, which Run ends.
+func (p *Performer) Open(ctx context.Context) error {
 	for _, s := range p.config.Services.all {
 		d, err := p.config.Pool.Calls(ctx, s.Name, s.MaxInFlight, batch)
 		if err != nil {
-			stop(taking)
+			stop(p.taking)
 			return err
 		}
-		taking = append(taking, d)
+		p.taking = append(p.taking, d)
 	}
+	return nil
+}
+
+// Run performs calls of all services until ctx ends. It then takes no more, lets the calls under way end within the
+// grace period, and gives the others back: whoever takes them sends them under the same Idempotency-Key.
+func (p *Performer) Run(ctx context.Context) error {
 	work, cut := context.WithCancel(context.WithoutCancel(ctx))
 	defer cut()
 	group, ctx := errgroup.WithContext(ctx)
 	for i, s := range p.config.Services.all {
-		group.Go(func() error { return p.serve(ctx, work, s, taking[i]) })
+		group.Go(func() error { return p.serve(ctx, work, s, p.taking[i]) })
 	}
 	renewing, stopRenewing := context.WithCancel(work)
 	var renewer sync.WaitGroup
-	renewer.Go(func() { p.renew(renewing, shortest(taking)) })
+	renewer.Go(func() { p.renew(renewing, shortest(p.taking)) })
 	ended := make(chan struct{})
 	var stopper sync.WaitGroup
 	stopper.Go(func() {
 		select {
 		case <-ctx.Done():
-			stop(taking)
+			stop(p.taking)
 			_ = pause(work, p.config.Grace)
 			cut()
 		case <-ended:
@@ -112,14 +118,14 @@ func stop(taking []*stream.Deliveries) {
 	}
 }
 
-// serve takes a service's calls, each performed by a goroutine of its own, and waits for them in the end. The consumer's max_ack_pending bounds
-// them.
+// serve takes a service's calls, each performed by a goroutine of its own, and waits for them in the end. The
+// consumer's max_ack_pending bounds them.
 func (p *Performer) serve(ctx, work context.Context, s Service, taking *stream.Deliveries) error {
 	var under sync.WaitGroup
 	defer under.Wait()
 	for {
 		d, err := taking.Next()
-		if errors.Is(err, stream.ErrStopped) {
+		if errors.Is(err, stream.ErrStopped) && ctx.Err() != nil {
 			return nil
 		}
 		if err != nil {
@@ -176,8 +182,9 @@ func (p *Performer) renew(ctx context.Context, ackWait time.Duration) {
 	}
 }
 
-// perform takes a call through one try. When it returns nil the call's message has served: the answer is on the stream, or the next try is on
-// the server's timer, or the call is closed. Any error leaves the message for another time.
+// perform takes a call through one try. When it returns nil the call's message has served: the answer is on the
+// stream, or the next try is on the server's timer, or the call is closed. Any error leaves the message for another
+// time.
 func (p *Performer) perform(ctx context.Context, s Service, d *stream.Delivery) error {
 	a, call, err := p.read(d.Message)
 	if err != nil {
@@ -252,8 +259,8 @@ func (p *Performer) bury(ctx context.Context, m job.Message, why error) error {
 	return p.config.Pool.Publish(ctx, job.Message{Subject: a.DeadSubject(id), Data: body})
 }
 
-// open asks the context's leader whether the call still waits for its answer (rule 11). An answer that is older than the commit which opened
-// the call is no answer: it is asked again.
+// open asks the context's leader whether the call still waits for its answer (rule 11). An answer that is older than
+// the commit which opened the call is no answer: it is asked again.
 func (p *Performer) open(ctx context.Context, a job.Address, call job.Call) (bool, error) {
 	for wait := 5 * time.Millisecond; ; wait = min(2*wait, time.Second) {
 		entry, err := p.config.Pool.ContextFromLeader(ctx, a.Context)
@@ -271,9 +278,9 @@ func (p *Performer) open(ctx context.Context, a job.Address, call job.Call) (boo
 	}
 }
 
-// retryLater puts the next try on the server's timer, and lets go of the call: nobody waits, and the wait takes no place among the calls
-// in flight. The timer's message has no Nats-Msg-Id: with one, a late copy would replace the newer timer and then be taken
-// for a repeat, and nothing would be left (rule 12).
+// retryLater puts the next try on the server's timer, and lets go of the call: nobody waits, and the wait takes no
+// place among the calls in flight. The timer's message has no Nats-Msg-Id: with one, a late copy would replace the
+// newer timer and then be taken for a repeat, and nothing would be left (rule 12).
 func (p *Performer) retryLater(ctx context.Context, a job.Address, call job.Call, s Service, got result) error {
 	call.Last = got.answer.Failure.Message
 	body, err := job.Encode(call)
@@ -337,7 +344,8 @@ func (p *Performer) answer(ctx context.Context, a job.Address, call job.Call, an
 	return p.insist(ctx, a, call, m)
 }
 
-// insist publishes until the stream has the message. The call's own message is held meanwhile, so that the call is not sent again.
+// insist publishes until the stream has the message. The call's own message is held meanwhile, so that the call is not
+// sent again.
 func (p *Performer) insist(ctx context.Context, a job.Address, call job.Call, m job.Message) error {
 	for wait := 20 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
 		err := p.config.Pool.Publish(ctx, m)

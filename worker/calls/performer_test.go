@@ -169,8 +169,8 @@ func TestOldRevisionIsReadAgain(t *testing.T) {
 	r.settle(t, 0)
 }
 
-// Rule 12: a retry that waits is a timer on a subject of its own, without a Nats-Msg-Id; its call's message is acked and takes no place
-// among the calls in flight.
+// Rule 12: a retry that waits is a timer on a subject of its own, without a Nats-Msg-Id; its call's message is acked
+// and takes no place among the calls in flight.
 func TestWaitingRetry(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
@@ -324,6 +324,7 @@ func TestStopWithinGrace(t *testing.T) {
 	ctx, cancel := context.WithCancel(r.ctx)
 	ended := make(chan error, 1)
 	p := r.performer(t, r.stripe())
+	ok(t, p.Open(r.ctx))
 	go func() { ended <- p.Run(ctx) }()
 	o.commit(t, true)
 	o.publish(t)
@@ -345,6 +346,7 @@ func TestStopAfterGrace(t *testing.T) {
 	p.config.Grace = 20 * time.Millisecond
 	ctx, cancel := context.WithCancel(r.ctx)
 	ended := make(chan error, 1)
+	ok(t, p.Open(r.ctx))
 	go func() { ended <- p.Run(ctx) }()
 	o.commit(t, true)
 	o.publish(t)
@@ -369,11 +371,12 @@ func TestRunReturnsWhenItCanNotTake(t *testing.T) {
 	nobody := must(stream.Open(r.nc, "nobody"))(t)
 	p := r.performer(t, r.stripe())
 	p.config.Pool = nobody
-	if err := p.Run(r.ctx); err == nil || !strings.Contains(err.Error(), "CALLS_nobody") {
+	if err := p.Open(r.ctx); err == nil || !strings.Contains(err.Error(), "CALLS_nobody") {
 		t.Errorf("got %v", err)
 	}
 	p = r.performer(t, r.stripe())
 	ended := make(chan error, 1)
+	ok(t, p.Open(r.ctx))
 	go func() { ended <- p.Run(r.ctx) }()
 	o := r.open(t, "a", "stripe", post("/v1/customers", "name=Ada"))
 	o.answer(t)

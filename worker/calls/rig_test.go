@@ -134,6 +134,7 @@ func run(t *testing.T, p *Performer) (stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
+	ok(t, p.Open(ctx))
 	go func() { ended <- p.Run(ctx) }()
 	var once sync.Once
 	stop = func() {

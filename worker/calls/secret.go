@@ -26,8 +26,8 @@ type secretsUsed []string
 // redacted stands in an answer where the API sent a secret back.
 const redacted = "[redacted]"
 
-// forms are the secrets as they may come back: as they are, in a JSON string, in a URL. The longest come first, as one may be part
-// of another.
+// forms are the secrets as they may come back: as they are, in a JSON string, in a URL. The longest come first, as one
+// may be part of another.
 func (used secretsUsed) forms() []string {
 	var all []string
 	for _, secret := range used {

@@ -1,9 +1,10 @@
 // Package calls performs the HTTP calls that scripts asked for, and puts the answers back on the stream as jobs.
 //
-// A call waits as a message on <pool>.<context>.call.<service>. Each service has one consumer for the whole pool, so its
-// max_ack_pending is the exact number of calls in flight over all workers. Before every try the performer asks the
-// context's leader whether the call is still open (rule 11): no try begins that could know that its answer is recorded. A try
-// that has to wait becomes a timer on the server (rule 12), never a sleeping goroutine. A call's Idempotency-Key is the same on every try.
+// A call waits as a message on <pool>.<context>.call.<service>. Each service has one consumer for the whole pool, so
+// its max_ack_pending is the exact number of calls in flight over all workers. Before every try the performer asks the
+// context's leader whether the call is still open (rule 11): no try begins that could know that its answer is
+// recorded. A try that has to wait becomes a timer on the server (rule 12), never a sleeping goroutine. A call's
+// Idempotency-Key is the same on every try.
 package calls
 
 import (
@@ -124,6 +125,15 @@ func has(all []Service, name string) bool {
 		}
 	}
 	return false
+}
+
+// InFlight is how many calls of each service may be under way at a time.
+func (s Services) InFlight() map[string]int {
+	most := map[string]int{}
+	for _, svc := range s.all {
+		most[svc.Name] = svc.MaxInFlight
+	}
+	return most
 }
 
 // Has tells whether there is a service of that name.

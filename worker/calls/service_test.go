@@ -97,7 +97,8 @@ func TestSecretsFromEnv(t *testing.T) {
 	}
 }
 
-// A secret's value is in no message of any stream and no log line, while a call is under way, waits for its next try, fails and succeeds.
+// A secret's value is in no message of any stream and no log line, while a call is under way, waits for its next try,
+// fails and succeeds.
 func TestSecretIsStoredNowhere(t *testing.T) {
 	const canary = "sk_test_canary_8fb1"
 	r := newRig(t)
