@@ -12,6 +12,7 @@ func TestDemo(t *testing.T) {
 	if testing.Short() {
 		t.Skip("waits for the ack wait of a killed worker")
 	}
+	t.Parallel()
 	began := time.Now()
 	out, log, code := cli(t, "demo")
 	if code != 0 {

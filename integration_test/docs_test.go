@@ -70,6 +70,7 @@ const stripeKey = "sk_test_4eC39HqLyjWDarjtT1zdp7dc"
 // TestReadme runs every command of README.md, and fails for one that it does not know how to run.
 func TestReadme(t *testing.T) {
 	buildNATS(t)
+	t.Parallel()
 	c := newCluster(t)
 	r := &reader{t: t, cluster: c, shell: newShell(t, c), stripe: newStripe(t, stripeKey)}
 	ctx := within(t, 2*time.Minute)

@@ -13,6 +13,7 @@ import (
 
 // TestHotContext: a context with 20,000 queued jobs does not keep 100 others waiting, although all of them were published after it.
 func TestHotContext(t *testing.T) {
+	t.Parallel()
 	hot := 20_000
 	if testing.Short() {
 		hot = 4_000

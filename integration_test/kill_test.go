@@ -65,6 +65,7 @@ type killSize struct {
 // TestKill: nothing is lost, nothing happens twice, and each context's order is kept, while one of two workers is killed again
 // and again and the server is restarted once. Callers publish some jobs twice.
 func TestKill(t *testing.T) {
+	t.Parallel()
 	size := killSize{contexts: 200, jobs: 25, kills: 5, patience: 2 * time.Minute}
 	switch {
 	case *long:

@@ -103,6 +103,7 @@ func startPayments(t *testing.T, c *cluster) {
 // TestNATSCommandLine publishes jobs and looks at contexts as a person does with the nats CLI.
 func TestNATSCommandLine(t *testing.T) {
 	buildNATS(t)
+	t.Parallel()
 	c := newCluster(t)
 	startPayments(t, c)
 	ctx := within(t, time.Minute)

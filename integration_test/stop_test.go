@@ -33,6 +33,7 @@ type asks struct {
 // TestStopHandsOver: a worker that gets SIGTERM lets its call end within the grace period when it can, gives it back when it can't, and
 // exits 0; another worker takes the call over at once, under the same Idempotency-Key.
 func TestStopHandsOver(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t)
 	remote := newAPI(t, 3*time.Second)
 	args := []string{"--scripts", scripts(t, callScripts), "--service", "api=" + remote.URL}
@@ -58,6 +59,7 @@ func TestStopHandsOver(t *testing.T) {
 
 // TestStopLetsCallsEnd: within the grace period a call under way is answered, and only then does the worker exit.
 func TestStopLetsCallsEnd(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t)
 	remote := newAPI(t, 500*time.Millisecond)
 	args := []string{"--scripts", scripts(t, callScripts), "--service", "api=" + remote.URL}
@@ -77,6 +79,7 @@ func TestStopLetsCallsEnd(t *testing.T) {
 
 // TestSecondSignal: a second signal ends the wait, and nothing is lost by it.
 func TestSecondSignal(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t)
 	remote := newAPI(t, 2*time.Second)
 	args := []string{"--scripts", scripts(t, callScripts), "--service", "api=" + remote.URL}
@@ -101,6 +104,7 @@ func TestSecondSignal(t *testing.T) {
 // TestServerAway: while NATS is away a worker waits, says so once, and goes on by itself. A worker that is started before the server waits
 // for it too.
 func TestServerAway(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t)
 	dir := scripts(t, callScripts)
 	w := startWorker(t, c, "steady", "--scripts", dir)
@@ -124,6 +128,7 @@ func TestServerAway(t *testing.T) {
 
 // TestSecretsStayOut: the value of a secret is in no message of any stream, no log and no page, whatever becomes of its calls.
 func TestSecretsStayOut(t *testing.T) {
+	t.Parallel()
 	const canary = "sk_test_canary_51H8b2kQz"
 	c := newCluster(t)
 	stripe := newStripe(t, canary)
@@ -169,6 +174,7 @@ func TestSecretsStayOut(t *testing.T) {
 
 // TestOneFile: one file holds a whole flow, by naming itself as the script that takes the answer.
 func TestOneFile(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t)
 	remote := newAPI(t, 0)
 	startWorker(t, c, "worker", "--service", "api="+remote.URL)

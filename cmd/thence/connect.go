@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -101,11 +103,27 @@ func (a *app) connectForEver(ctx context.Context, name string, log *slog.Logger)
 	}
 	server := a.serverURL()
 	connected := make(chan struct{}, 1)
-	opts = append(opts, nats.Name("thence "+name), nats.RetryOnFailedConnect(true), nats.MaxReconnects(-1), nats.ReconnectWait(500*time.Millisecond),
+	var refused atomic.Bool // until it is connected again: one line a change
+	trouble := func(err error) {
+		if errors.Is(err, nats.ErrAuthorization) && refused.CompareAndSwap(false, true) {
+			log.Warn("NATS refuses these credentials; trying on", "server", redact(server), "error", err)
+			return
+		}
+		log.Debug("NATS", "error", err)
+	}
+	opts = append(opts, nats.Name("thence "+name), nats.RetryOnFailedConnect(true), nats.MaxReconnects(-1), nats.IgnoreAuthErrorAbort(), nats.ReconnectWait(500*time.Millisecond),
 		nats.ConnectHandler(func(*nats.Conn) { connected <- struct{}{} }),
-		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) { log.Warn("NATS is away; waiting for it", "error", err) }),
-		nats.ReconnectHandler(func(nc *nats.Conn) { log.Info("NATS is back", "server", nc.ConnectedUrlRedacted()) }),
-		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { log.Debug("NATS", "error", err) }))
+		nats.DisconnectErrHandler(func(nc *nats.Conn, err error) {
+			if !nc.IsClosed() { // by us, at the end
+				log.Warn("NATS is away; waiting for it", "error", err)
+			}
+		}),
+		nats.ReconnectHandler(func(nc *nats.Conn) {
+			refused.Store(false)
+			log.Info("NATS is back", "server", nc.ConnectedUrlRedacted())
+		}),
+		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) { trouble(err) }), // before there was a connection
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { trouble(err) }))
 	nc, err := nats.Connect(server, opts...)
 	if err != nil {
 		return nil, connectError(server, err)
@@ -124,8 +142,11 @@ func (a *app) connectForEver(ctx context.Context, name string, log *slog.Logger)
 
 func connectError(server string, err error) error {
 	hint := "is it running, and is --server (or NATS_URL) right? `thence up` starts one on this machine"
-	if errors.Is(err, nats.ErrAuthorization) {
+	switch {
+	case errors.Is(err, nats.ErrAuthorization):
 		hint = "it refuses these credentials: see --creds, --nkey, --user"
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("credentials for NATS: %w", err)
 	}
 	return fmt.Errorf("connect to NATS at %s: %w: %s", redact(server), err, hint)
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -32,10 +34,10 @@ func (a *app) contextGet() *cobra.Command {
 		Example: `  thence context get payments.cus_42`,
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.withContext(cmd.Context(), args[0], func(p *stream.Pool, at job.Address) error {
+			return a.withContext(args[0], func(p *stream.Pool, at job.Address) error {
 				entry, err := p.Context(cmd.Context(), at.Context)
 				if err != nil {
-					return err
+					return orNoPool(cmd.Context(), p, err)
 				}
 				if entry.Data == nil {
 					return fmt.Errorf("context %s has no commit: no job of it has taken effect yet", at)
@@ -57,19 +59,19 @@ func (a *app) contextHistory() *cobra.Command {
 		Example: `  thence context history payments.cus_42`,
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.withContext(cmd.Context(), args[0], func(p *stream.Pool, at job.Address) error {
+			return a.withContext(args[0], func(p *stream.Pool, at job.Address) error {
 				entries, err := p.History(cmd.Context(), at.Context)
 				if err != nil {
 					return err
 				}
-				return a.printHistory(entries)
+				return a.printHistory(at, entries)
 			})
 		},
 	}
 }
 
 // withContext connects for a command that is about one context.
-func (a *app) withContext(_ context.Context, arg string, fn func(*stream.Pool, job.Address) error) error {
+func (a *app) withContext(arg string, fn func(*stream.Pool, job.Address) error) error {
 	at, err := job.ParseAddress(arg)
 	if err == nil {
 		err = at.Valid()
@@ -80,7 +82,20 @@ func (a *app) withContext(_ context.Context, arg string, fn func(*stream.Pool, j
 	return a.withPool(at.Pool, func(p *stream.Pool) error { return fn(p, at) })
 }
 
+// orNoPool is err, or when the pool does not exist an error that says so.
+func orNoPool(ctx context.Context, p *stream.Pool, err error) error {
+	if exists, lookErr := p.PoolExists(ctx, p.Name); lookErr != nil || exists {
+		return err
+	}
+	return fmt.Errorf("no worker pool named %s on this server: start one with `thence worker --pool %s`, or make it with `thence init --pool %s`",
+		p.Name, p.Name, p.Name)
+}
+
+// withPool connects for a command that is about one pool.
 func (a *app) withPool(pool string, fn func(*stream.Pool) error) error {
+	if err := job.ValidPool(pool); err != nil {
+		return usageError{err}
+	}
 	nc, err := a.connect("cli")
 	if err != nil {
 		return err
@@ -88,7 +103,7 @@ func (a *app) withPool(pool string, fn func(*stream.Pool) error) error {
 	defer nc.Close()
 	p, err := stream.Open(nc, pool)
 	if err != nil {
-		return usageError{err}
+		return err
 	}
 	return fn(p)
 }
@@ -108,15 +123,27 @@ func (a *app) printContext(at job.Address, entry stream.Entry, c job.Commit) err
 	if err := a.printJSON(c.State); err != nil {
 		return err
 	}
-	for id, call := range c.Calls {
-		a.printf("\nopen call %s to %s %s, then %s, catch %s\n", id, call.Service, call.Operation, orDash(call.Then), orDash(call.Catch))
+	for _, id := range slices.Sorted(maps.Keys(c.Calls)) {
+		call := c.Calls[id]
+		a.printf("\nopen call %s to %s\n", plain(id), plain(strings.TrimSpace(fmt.Sprintf("%s %s, then %s, catch %s",
+			call.Service, orDash(call.Operation), orDash(call.Then), orDash(call.Catch)))))
 	}
 	a.printf("\nlast job:\n")
-	return a.table([]string{"time", "job", "caller", "script", "outcome", "took", "asked for"}, [][]string{line(entry, c)})
+	return a.table(jobColumns, [][]string{line(entry, c)})
 }
 
-func (a *app) printHistory(entries []stream.Entry) error {
-	var reports []job.Commit
+// jobColumns are those of line.
+var jobColumns = []string{"time", "job", "caller", "script", "outcome", "took", "asked for"}
+
+// revision is a commit with its place in the bucket.
+type revision struct {
+	Revision uint64    `json:"revision"`
+	Time     time.Time `json:"time"`
+	job.Commit
+}
+
+func (a *app) printHistory(at job.Address, entries []stream.Entry) error {
+	revisions := []revision{}
 	var lines [][]string
 	for _, e := range entries {
 		if e.Data == nil {
@@ -129,13 +156,17 @@ func (a *app) printHistory(entries []stream.Entry) error {
 		if c.Tries != nil {
 			continue // the job before it, while the next is under suspicion
 		}
-		reports = append(reports, c)
+		revisions = append(revisions, revision{e.Revision, e.Time, c})
 		lines = append(lines, line(e, c))
 	}
 	if a.json {
-		return a.printJSON(reports)
+		return a.printJSON(revisions)
 	}
-	return a.table([]string{"time", "job", "caller", "script", "outcome", "took", "asked for"}, lines)
+	if len(lines) == 0 {
+		a.notef("no job of %s has taken effect yet\n", at)
+		return nil
+	}
+	return a.table(jobColumns, lines)
 }
 
 // line is a commit in one line of a table.
@@ -146,7 +177,7 @@ func line(e stream.Entry, c job.Commit) []string {
 		outcome += ": " + r.Error.Reason
 	}
 	return []string{
-		e.Time.UTC().Format("15:04:05.000"), r.Job, orDash(r.Caller), orDash(r.Script), outcome,
+		e.Time.UTC().Format("2006-01-02T15:04:05.000Z"), r.Job, orDash(r.Caller), orDash(r.Script), outcome,
 		fmt.Sprintf("%.1fms", r.Took), orDash(strings.Join(askedFor(c), ", ")),
 	}
 }
@@ -171,17 +202,10 @@ func askedFor(c job.Commit) []string {
 	return asked
 }
 
-func orDash(s string) string {
-	if s == "" {
-		return "-"
-	}
-	return s
-}
-
 // table prints aligned columns.
 func (a *app) table(head []string, lines [][]string) error {
 	w := tabwriter.NewWriter(a.stdout, 0, 4, 2, ' ', 0)
-	for _, l := range append([][]string{upper(head)}, lines...) {
+	for _, l := range slices.Concat([][]string{upper(head)}, lines) {
 		for i, cell := range l {
 			l[i] = plain(cell)
 		}
@@ -198,14 +222,4 @@ func upper(head []string) []string {
 		up[i] = strings.ToUpper(h)
 	}
 	return up
-}
-
-// plain takes control characters out of what callers and scripts wrote, so that it can't steer a terminal.
-func plain(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r < ' ' || r >= 0x7f && r < 0xa0 {
-			return '\uFFFD'
-		}
-		return r
-	}, s)
 }

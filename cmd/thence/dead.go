@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -11,6 +13,7 @@ import (
 
 	"github.com/thence-dev/thence/internal/job"
 	"github.com/thence-dev/thence/internal/stream"
+	"github.com/thence-dev/thence/scripting"
 )
 
 func (a *app) dead() *cobra.Command {
@@ -32,9 +35,15 @@ func (a *app) deadList() *cobra.Command {
   thence dead list payments.cus_42 --json`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			pool, context, _ := strings.Cut(args[0], ".")
-			return a.withPool(pool, func(p *stream.Pool) error {
-				letters, err := readLetters(p, cmd, context)
+			at := job.Address{Pool: args[0]}
+			if strings.Contains(args[0], ".") {
+				var err error
+				if at, err = job.ParseAddress(args[0]); err != nil {
+					return usageError{err}
+				}
+			}
+			return a.withPool(at.Pool, func(p *stream.Pool) error {
+				letters, err := readLetters(p, cmd, at.Context)
 				if err != nil {
 					return err
 				}
@@ -93,15 +102,6 @@ func where(e job.Error) string {
 	return fmt.Sprintf("%s:%d:%d: %s", e.Script, e.Line, e.Column, e.Message)
 }
 
-// brief is the first line of a text, cut to what a terminal's line holds.
-func brief(s string) string {
-	s, _, _ = strings.Cut(s, "\n")
-	if r := []rune(s); len(r) > 100 {
-		return string(r[:99]) + "…"
-	}
-	return s
-}
-
 func (a *app) deadShow() *cobra.Command {
 	return &cobra.Command{
 		Use:     "show POOL.CONTEXT.SEQUENCE",
@@ -113,13 +113,17 @@ func (a *app) deadShow() *cobra.Command {
 			if len(part) != 3 {
 				return usageError{fmt.Errorf("%q: want POOL.CONTEXT.SEQUENCE, as `thence dead list` prints it", args[0])}
 			}
-			return a.withPool(part[0], func(p *stream.Pool) error {
-				m, err := p.Dead(cmd.Context(), job.Address{Pool: part[0], Context: part[1]}, part[2])
+			at, err := job.ParseAddress(part[0] + "." + part[1])
+			if err != nil {
+				return usageError{err}
+			}
+			return a.withPool(at.Pool, func(p *stream.Pool) error {
+				m, err := p.Dead(cmd.Context(), at, part[2])
 				if errors.Is(err, stream.ErrNone) {
-					return fmt.Errorf("there is no dead letter %s: see `thence dead list %s`", args[0], part[0])
+					return fmt.Errorf("there is no dead letter %s: see `thence dead list %s`", args[0], at.Pool)
 				}
 				if err != nil {
-					return err
+					return orNoPool(cmd.Context(), p, err)
 				}
 				l, err := decodeLetter(m)
 				if err != nil {
@@ -135,31 +139,27 @@ func (a *app) printLetter(l letter) error {
 	if a.json {
 		return a.printJSON(l)
 	}
-	e := l.Error
 	a.printf("dead letter %s\n", plain(l.ID))
-	a.printf("job         %s, caller %s, script %s, release %s\n", plain(l.Job), plain(orDash(l.Caller)), orDash(l.Script), orDash(l.Release))
-	a.printf("time        %s, on worker %s\n", l.Time.UTC().Format(time.RFC3339Nano), plain(l.Worker))
-	a.printf("reason      %s\n", e.Reason)
-	a.printf("error       %s\n", plainText(where(e)))
-	if e.Code != "" {
-		a.printf("\n%5d | %s\n", e.Line, plain(e.Code))
+	a.printf("job         %s, caller %s, script %s, release %s\n", plain(l.Job), plain(orDash(l.Caller)), plain(orDash(l.Script)), plain(orDash(l.Release)))
+	a.printf("time        %s, on worker %s\n", l.Time.UTC().Format(time.RFC3339Nano), plain(orDash(l.Worker)))
+	a.printf("reason      %s\n", plain(l.Error.Reason))
+	a.printf("error       %s\n", explain(scriptError(l.Error)))
+	m := l.Message
+	a.printf("\noriginal message on %s, sequence %d, %s\n", plain(m.Subject), m.Sequence, m.Time.UTC().Format(time.RFC3339Nano))
+	for _, name := range slices.Sorted(maps.Keys(m.Header)) {
+		for _, value := range m.Header[name] {
+			a.printf("  %s: %s\n", plain(name), plain(value))
+		}
 	}
-	for _, f := range e.Trace {
-		a.printf("      at %s:%d:%d\n", plain(f.Script), f.Line, f.Column)
-	}
-	a.printf("\noriginal message on %s, sequence %d, %s\n", plain(l.Message.Subject), l.Message.Sequence, l.Message.Time.UTC().Format(time.RFC3339Nano))
-	for name, values := range l.Message.Header {
-		a.printf("  %s: %s\n", plain(name), plain(strings.Join(values, ", ")))
-	}
-	a.printf("\n%s\n", plainText(string(l.Message.Data)))
+	a.printf("\n%s\n", plainText(string(m.Data)))
 	return nil
 }
 
-// plainText is plain for texts of several lines.
-func plainText(s string) string {
-	lines := strings.Split(s, "\n")
-	for i := range lines {
-		lines[i] = plain(strings.ReplaceAll(lines[i], "\t", "    "))
+// scriptError is a dead letter's error in the form that shows the script's line.
+func scriptError(e job.Error) scripting.Error {
+	out := scripting.Error{Script: e.Script, Line: e.Line, Column: e.Column, Message: e.Message, Code: e.Code}
+	for _, f := range e.Trace {
+		out.Trace = append(out.Trace, scripting.Frame(f))
 	}
-	return strings.Join(lines, "\n")
+	return out
 }

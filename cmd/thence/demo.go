@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -226,27 +227,53 @@ func (d *demoRun) paymentSent(ctx context.Context, name string) (sentCall, error
 	}
 }
 
-// sumUp checks what the demo is meant to show, and says what to try next.
+// sumUp checks that the demo showed what it is meant to show, and says what to try next.
 func (d *demoRun) sumUp(ctx context.Context) error {
-	d.printf("\n")
 	for _, name := range []string{"cus_42", "cus_43"} {
 		entry, err := d.pool.ContextFromLeader(ctx, name)
 		if err != nil {
 			return err
 		}
-		d.printf("state of %s.%s  %s\n", demoPool, name, stateOf(entry.Data))
+		lines, err := stateLines(entry.Data)
+		if err != nil {
+			return err
+		}
+		d.printf("\nstate of %s.%s\n%s\n", demoPool, name, strings.Join(lines, "\n"))
 	}
 	if d.fake != nil {
-		payments, sent := d.fake.Executed()["create_payment_intent"], 0
-		for _, r := range d.fake.Requests() {
-			if r.Operation == "create_payment_intent" {
-				sent++
-			}
+		asked, requests, err := payments(d.fake.Requests())
+		if err != nil {
+			return err
 		}
-		d.printf("\nStripe was asked %d times for a payment of the two checkouts, and made %d: a call that is sent again keeps its Idempotency-Key.\n", sent, payments)
+		d.printf(`
+%d payments were asked for in %d requests, and each was carried out once (the declined one was declined once):
+a call that is sent again keeps its Idempotency-Key, by which Stripe knows it.
+`, asked, requests)
 	}
 	d.printf("%s", demoNext)
 	return nil
+}
+
+// payments counts the payments that were asked for, by their keys, and the requests for them. A payment that was not carried out exactly once
+// is an error.
+func payments(all []stripefake.Request) (asked, requests int, err error) {
+	executed := map[string]int{}
+	for _, r := range all {
+		if r.Operation != "create_payment_intent" {
+			continue
+		}
+		requests++
+		executed[r.IdempotencyKey] += 0
+		if r.Executed {
+			executed[r.IdempotencyKey]++
+		}
+	}
+	for key, n := range executed {
+		if n != 1 {
+			err = errors.Join(err, fmt.Errorf("the payment under the key %q was carried out %d times, want once", key, n))
+		}
+	}
+	return len(executed), requests, err
 }
 
 const demoNext = `

@@ -2,16 +2,19 @@ package main
 
 import (
 	"errors"
+	"fmt"
 
 	"github.com/spf13/cobra"
 
 	"github.com/thence-dev/thence/internal/job"
 	"github.com/thence-dev/thence/internal/stream"
+	"github.com/thence-dev/thence/worker/calls"
 )
 
 func (a *app) initialise() *cobra.Command {
 	var pool string
 	var storage storageFlags
+	var services []string
 	cmd := &cobra.Command{
 		Use:   "init",
 		Short: "Make a pool's streams, bucket and consumers",
@@ -23,16 +26,23 @@ those who set up the server with other permissions than the workers have, and be
 			if pool == "" {
 				return usageError{errors.New("--pool is missing: which worker pool?")}
 			}
+			if err := errors.Join(job.ValidPool(pool), storage.check()); err != nil {
+				return usageError{err}
+			}
+			options, err := initOptions(storage, services)
+			if err != nil {
+				return err
+			}
 			nc, err := a.connect("init")
 			if err != nil {
 				return err
 			}
 			defer nc.Close()
-			p, err := stream.Ensure(cmd.Context(), nc, pool, storage.options())
+			p, err := stream.Ensure(cmd.Context(), nc, pool, options)
 			if err != nil {
 				return err
 			}
-			if _, err := p.Keys(cmd.Context(), storage.options()); err != nil {
+			if _, err := p.Keys(cmd.Context(), options); err != nil {
 				return err
 			}
 			made := map[string]string{
@@ -47,6 +57,24 @@ those who set up the server with other permissions than the workers have, and be
 		},
 	}
 	cmd.Flags().StringVar(&pool, "pool", "", "name of the worker pool")
+	cmd.Flags().StringArrayVar(&services, "service", nil, "name of a service beside stripe and default whose calls get a consumer, repeatable")
 	storage.register(cmd.Flags())
 	return cmd
+}
+
+// initOptions are what a pool is made with: a consumer for each built-in service, and for those that are named.
+func initOptions(storage storageFlags, services []string) (stream.Options, error) {
+	options := storage.options()
+	builtin, err := calls.NewServices()
+	if err != nil {
+		return options, err
+	}
+	options.Services = builtin.InFlight()
+	for _, name := range services {
+		if !job.ValidService(name) {
+			return options, usageError{fmt.Errorf("--service %q: a name is a-z 0-9 _ -, begins with a letter, and has at most 32 of them", name)}
+		}
+		options.Services[name] = options.Services[calls.Default]
+	}
+	return options, nil
 }

@@ -1,14 +1,14 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
-	"os/signal"
-	"syscall"
+	"strings"
 
 	"github.com/spf13/cobra"
 )
@@ -41,18 +41,18 @@ func (e usageError) Unwrap() error { return e.error }
 // run is the program. It returns its exit code.
 func run(ctx context.Context, args []string, lookupEnv func(string) (string, bool), stdin io.Reader, stdout, stderr io.Writer) int {
 	a := &app{lookupEnv: lookupEnv, stdin: stdin, stdout: stdout, stderr: stderr}
-	// The first signal ends the context, and with it what runs, in order. After it signals have their usual effect: a second
-	// one ends the process.
-	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
+	ctx, stop := untilSignal(ctx)
 	defer stop()
-	context.AfterFunc(ctx, stop)
 	root := a.root()
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
 	if err == nil {
 		return exitOK
 	}
-	_, _ = fmt.Fprintf(stderr, "thence: %v\n", err)
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		err = errors.New("interrupted")
+	}
+	_, _ = fmt.Fprintf(stderr, "thence: %s\n", plainText(err.Error()))
 	var usage usageError
 	if errors.As(err, &usage) {
 		return exitUsage
@@ -72,10 +72,12 @@ job in the same context. Nothing polls.`,
   thence submit payments.cus_42 main.tengo --wait    run a script, and see what came of it
   thence context get payments.cus_42                 what is known of a context
   thence dead list payments                          what could not run, and why`,
+		Version:       versions()["thence"],
 		SilenceErrors: true, SilenceUsage: true,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
+	root.SetVersionTemplate("thence {{.Version}}\n")
 	root.SetIn(a.stdin)
 	root.SetOut(a.stdout)
 	root.SetErr(a.stderr)
@@ -92,19 +94,31 @@ job in the same context. Nothing polls.`,
 	return root
 }
 
-// wrapArgs makes every command's complaint about its arguments a usage error.
+// wrapArgs makes every command's complaint about its arguments a usage error that says what to do.
 func wrapArgs(c *cobra.Command) {
 	if check := c.Args; check != nil {
 		c.Args = func(cmd *cobra.Command, args []string) error {
-			if err := check(cmd, args); err != nil {
-				return usageError{fmt.Errorf("%w: see `%s --help`", err, cmd.CommandPath())}
+			if check(cmd, args) == nil {
+				return nil
 			}
-			return nil
+			return usageError{argsError(cmd, args)}
 		}
 	}
 	for _, sub := range c.Commands() {
 		wrapArgs(sub)
 	}
+}
+
+func argsError(cmd *cobra.Command, args []string) error {
+	if !cmd.HasSubCommands() {
+		return fmt.Errorf("want `%s`, got %d arguments: see `%s --help`", cmd.UseLine(), len(args), cmd.CommandPath())
+	}
+	meant := ""
+	cmd.SuggestionsMinimumDistance = 2
+	if s := cmd.SuggestionsFor(args[0]); len(s) > 0 {
+		meant = "did you mean " + strings.Join(s, " or ") + "? "
+	}
+	return fmt.Errorf("there is no command %q: %ssee `%s --help`", args[0], meant, cmd.CommandPath())
 }
 
 // logger writes to standard error, in the form that the flags ask for.
@@ -125,10 +139,15 @@ func (a *app) logger() (*slog.Logger, error) {
 
 // printJSON prints one value on standard output, indented.
 func (a *app) printJSON(v any) error {
-	enc := json.NewEncoder(a.stdout)
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
 	enc.SetIndent("", "  ")
-	return enc.Encode(v)
+	if err := enc.Encode(v); err != nil {
+		return err
+	}
+	_, err := a.stdout.Write(plainJSON(b.Bytes()))
+	return err
 }
 
 func (a *app) printf(format string, args ...any) {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/user"
 	"strings"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/thence-dev/thence/dispatcher"
 	"github.com/thence-dev/thence/internal/job"
+	"github.com/thence-dev/thence/scripting"
 )
 
 type submitFlags struct {
@@ -29,7 +31,8 @@ func (a *app) submit() *cobra.Command {
 		Use:   "submit POOL.CONTEXT [FILE]",
 		Short: "Dispatch a job, and with --wait see what came of it",
 		Long: `Dispatch a job: a Tengo file (- for standard input), or a library script by --script. It prints the receipt, or with --wait
-the result once the job has taken effect.`,
+the result once the job has taken effect: that and nothing else goes to standard output. What the script printed goes to standard error.
+A job that becomes a dead letter ends the command with exit code 1.`,
 		Example: `  thence submit payments.cus_42 main.tengo --wait
   thence submit payments.cus_42 --script checkout --data '{"amount": 2000}' --wait
   thence submit payments.cus_42 --script checkout --data @order.json --id order-77`,
@@ -43,11 +46,14 @@ the result once the job has taken effect.`,
 	f.StringVar(&flags.caller, "caller", "", "who submits (default: the user's name)")
 	f.StringVar(&flags.deadline, "deadline", "", "a job that has not begun by then becomes a dead letter: RFC 3339, or a duration from now")
 	f.BoolVar(&flags.wait, "wait", false, "wait until the job has taken effect")
-	f.DurationVar(&flags.timeout, "timeout", 30*time.Second, "how long to wait")
+	f.DurationVar(&flags.timeout, "timeout", 30*time.Second, "how long to wait with --wait; 0 for ever")
 	return cmd
 }
 
 func (a *app) runSubmit(ctx context.Context, flags submitFlags, args []string) error {
+	if err := flags.check(args); err != nil {
+		return usageError{err}
+	}
 	j, err := a.job(flags, args)
 	if err != nil {
 		return err
@@ -61,10 +67,14 @@ func (a *app) runSubmit(ctx context.Context, flags submitFlags, args []string) e
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, flags.timeout)
-	defer cancel()
+	if flags.timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, flags.timeout)
+		defer cancel()
+	}
 	receipt, err := d.Dispatch(ctx, j)
-	if errors.Is(err, dispatcher.ErrInvalid) {
+	var noFile *fs.PathError
+	if errors.Is(err, dispatcher.ErrInvalid) && !errors.As(err, &noFile) {
 		return usageError{err}
 	}
 	if err != nil {
@@ -76,6 +86,23 @@ func (a *app) runSubmit(ctx context.Context, flags submitFlags, args []string) e
 	return a.await(ctx, d, receipt, flags.timeout)
 }
 
+// check finds what is wrong with the flags before anything is read.
+func (f submitFlags) check(args []string) error {
+	file := len(args) == 2
+	switch {
+	case file && f.script != "":
+		return fmt.Errorf("a file (%s) and --script %s: want one of them", args[1], f.script)
+	case !file && f.script == "":
+		return errors.New("nothing to run: want a file, - for standard input, or --script NAME")
+	case file && args[1] == "-" && f.data == "@-":
+		return errors.New("script and data can't both come from standard input")
+	case f.timeout < 0:
+		return fmt.Errorf("--timeout %s: want 0s or more", f.timeout)
+	}
+	return nil
+}
+
+// job is what the flags ask for.
 func (a *app) job(flags submitFlags, args []string) (dispatcher.Job, error) {
 	to, err := job.ParseAddress(args[0])
 	if err != nil {
@@ -85,16 +112,10 @@ func (a *app) job(flags submitFlags, args []string) (dispatcher.Job, error) {
 	if j.Caller == "" {
 		j.Caller = userName()
 	}
-	if len(args) == 2 && args[1] == "-" {
-		source, err := io.ReadAll(a.stdin)
-		if err != nil {
-			return j, err
-		}
-		j.Source = string(source)
-	} else if len(args) == 2 {
-		j.File = args[1]
-	}
 	if j.Deadline, err = deadline(flags.deadline, time.Now()); err != nil {
+		return j, err
+	}
+	if j.Source, j.File, err = a.source(args[1:]); err != nil {
 		return j, err
 	}
 	data, err := a.data(flags.data)
@@ -102,6 +123,24 @@ func (a *app) job(flags submitFlags, args []string) (dispatcher.Job, error) {
 		j.Data = data
 	}
 	return j, err
+}
+
+// source reads standard input, or names the file; both are empty when there is no argument.
+func (a *app) source(args []string) (source, file string, err error) {
+	if len(args) == 0 {
+		return "", "", nil
+	}
+	if args[0] != "-" {
+		return "", args[0], nil
+	}
+	raw, err := io.ReadAll(a.stdin)
+	if err != nil {
+		return "", "", fmt.Errorf("standard input: %w", err)
+	}
+	if strings.TrimSpace(string(raw)) == "" {
+		return "", "", usageError{errors.New("nothing to run: standard input is empty")}
+	}
+	return string(raw), "", nil
 }
 
 func userName() string {
@@ -157,31 +196,73 @@ func (a *app) printReceipt(r dispatcher.Receipt) error {
 	if r.Duplicate {
 		repeat = " (a repeat: the stream had a job of this id)"
 	}
-	a.printf("job %s is accepted in %s.%s as %d%s\n", r.ID, r.Worker, r.Context, r.Sequence, repeat)
+	a.printf("job %s is accepted in %s.%s as %d%s\n", plain(r.ID), r.Worker, r.Context, r.Sequence, repeat)
 	return nil
 }
 
 func (a *app) await(ctx context.Context, d *dispatcher.Dispatcher, r dispatcher.Receipt, timeout time.Duration) error {
 	report, err := d.Await(ctx, r)
-	if errors.Is(err, context.DeadlineExceeded) {
+	switch {
+	case errors.Is(err, context.DeadlineExceeded):
 		return fmt.Errorf("job %s is accepted, but has not ended after %s: is a worker of pool %s running?", r.ID, timeout, r.Worker)
+	case errors.Is(err, context.Canceled):
+		return fmt.Errorf("stopped waiting; job %s is accepted and goes on", r.ID)
 	}
 	var dead *dispatcher.JobError
 	if err != nil && !errors.As(err, &dead) {
 		return err
 	}
+	if perr := a.printReport(r, report); perr != nil {
+		return perr
+	}
+	if dead != nil {
+		return fmt.Errorf("job %s is a dead letter (%s): %s\n\nsee `thence dead show %s.%s.%d`", dead.Job, dead.Reason,
+			explain(scripting.Error{Script: dead.Script, Line: dead.Line, Column: dead.Column, Message: dead.Message, Code: dead.Code}),
+			r.Worker, r.Context, r.Sequence)
+	}
+	return nil
+}
+
+// printReport prints the result alone on standard output, or with --json the whole report.
+func (a *app) printReport(r dispatcher.Receipt, report dispatcher.Report) error {
 	if a.json {
-		if perr := a.printJSON(report); perr != nil {
-			return perr
-		}
-		return err
+		return a.printJSON(outcomeOf(r, report))
 	}
-	a.notef("%s", report.Output)
+	a.notef("%s", plainText(report.Output))
 	if report.Result != nil {
-		a.printf("%s\n", report.Result)
+		a.printf("%s\n", compactJSON(report.Result))
 	}
-	if err == nil {
-		a.notef("job %s is %s in %s.%s after %s\n", r.ID, report.Status, r.Worker, r.Context, report.Took)
+	switch report.Status {
+	case dispatcher.Done:
+		a.notef("job %s is done in %s.%s after %s\n", plain(r.ID), r.Worker, r.Context, report.Took)
+	case dispatcher.Duplicate:
+		a.notef("job %s changed nothing in %s.%s: a job of this id had taken effect before\n", plain(r.ID), r.Worker, r.Context)
 	}
-	return err
+	return nil
+}
+
+// outcome is a receipt and what came of it.
+type outcome struct {
+	dispatcher.Receipt
+	Status   dispatcher.Status `json:"status"`
+	Script   string            `json:"script,omitempty"`
+	Release  string            `json:"release,omitempty"`
+	Process  string            `json:"process,omitempty"` // that ran it
+	Started  time.Time         `json:"started,omitzero"`
+	Took     float64           `json:"took_ms"`
+	Output   string            `json:"output,omitempty"`
+	Result   json.RawMessage   `json:"result,omitempty"`
+	Revision uint64            `json:"revision,omitempty"`
+	Error    *job.Error        `json:"error,omitempty"`
+}
+
+func outcomeOf(r dispatcher.Receipt, report dispatcher.Report) outcome {
+	o := outcome{
+		Receipt: r, Status: report.Status, Script: report.Script, Release: report.Release, Process: report.Worker, Started: report.Started,
+		Took: float64(report.Took.Microseconds()) / 1000, Output: report.Output, Result: report.Result, Revision: report.Revision,
+	}
+	if e := report.Error; e != nil {
+		o.Error = &job.Error{Reason: e.Reason, Message: e.Message, Script: e.Script, Line: e.Line, Column: e.Column, Code: e.Code}
+	}
+	return o
 }

@@ -2,13 +2,17 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/mattn/go-isatty"
+
 	"github.com/thence-dev/thence/internal/job"
 	"github.com/thence-dev/thence/internal/stream"
 )
@@ -38,6 +42,9 @@ func (a *app) colour() bool {
 	if v, ok := a.lookupEnv("NO_COLOR"); ok && v != "" {
 		return false
 	}
+	if term, _ := a.lookupEnv("TERM"); term == "dumb" {
+		return false
+	}
 	f, ok := a.stdout.(interface{ Fd() uintptr })
 	return ok && isatty.IsTerminal(f.Fd())
 }
@@ -59,8 +66,15 @@ func (t *timeline) note(format string, args ...any) {
 	t.print(t.paint(faint, fmt.Sprintf(format, args...)))
 }
 
-// columns of a line: seconds, context, worker, caller, script, outcome, duration, what it asked for.
-const columns = "%7s  %-7s %-9s %-7s %-27s %-9s %8s  %s"
+// width is what a line of the timeline is made for.
+const width = 120
+
+// columns of a line: seconds, context, worker, caller, script, outcome, duration, what it asked for. A second line begins under the script.
+const (
+	columns = "%7s  %-7s %-9s %-7s %-25s %-8s %8s  %s"
+	asked   = 7 + 2 + 7 + 1 + 9 + 1 + 7 + 1 + 25 + 1 + 8 + 1 + 8 + 2
+	below   = 7 + 2 + 7 + 1 + 9 + 1 + 7 + 1
+)
 
 func (t *timeline) head() {
 	t.print("\n" + t.paint(faint, fmt.Sprintf(columns, "seconds", "context", "worker", "caller", "script", "outcome", "took", "asked for")))
@@ -91,18 +105,35 @@ func (t *timeline) follow(ctx context.Context, pool *stream.Pool, name string) e
 }
 
 func (t *timeline) commit(name string, at time.Time, c job.Commit) {
-	r := c.Report
-	asked := strings.Join(askedFor(c), ", ")
-	if r.Result != nil {
-		asked = strings.TrimPrefix(asked+"; result "+string(r.Result), "; ")
-	}
 	colour := green
-	if r.Outcome != job.OutcomeDone || r.Failed != "" {
+	if c.Report.Outcome != job.OutcomeDone || c.Report.Failed != "" {
 		colour = red
 	}
-	seconds := fmt.Sprintf("%.2f", max(0, at.Sub(t.began).Seconds()))
-	line := fmt.Sprintf(columns, seconds, name, r.Worker, r.Caller, r.Script, r.Outcome, fmt.Sprintf("%.1fms", r.Took), asked)
-	t.print(t.paint(colour, plain(line)))
+	lines := commitLines(name, fmt.Sprintf("%.2f", max(0, at.Sub(t.began).Seconds())), c)
+	for i := range lines {
+		lines[i] = t.paint(colour, lines[i])
+	}
+	t.print(strings.Join(lines, "\n"))
+}
+
+// commitLines are a commit in one line, and what came of it below.
+func commitLines(name, seconds string, c job.Commit) []string {
+	r := c.Report
+	lines := []string{plain(strings.TrimRight(fmt.Sprintf(columns, seconds, name, r.Worker, r.Caller, r.Script, r.Outcome,
+		fmt.Sprintf("%.1fms", r.Took), cut(strings.Join(askedFor(c), ", "), width-asked)), " "))}
+	came := ""
+	switch {
+	case r.Error != nil:
+		came = r.Error.Reason + ": " + brief(where(*r.Error))
+	case r.Result != nil:
+		came = "result " + compactJSON(r.Result)
+	default:
+		return lines
+	}
+	for _, l := range wrap(came, width-below) {
+		lines = append(lines, strings.Repeat(" ", below)+plain(l))
+	}
+	return lines
 }
 
 // operationOf is what an open call of a context asks for; empty when there is no such call.
@@ -114,11 +145,26 @@ func operationOf(data []byte, call string) string {
 	return c.Calls[call].Operation
 }
 
-// stateOf is a context's state in one line.
-func stateOf(data []byte) string {
+// stateLines are a context's state, a key a line.
+func stateLines(data []byte) ([]string, error) {
 	c, err := job.DecodeCommit(data)
 	if err != nil {
-		return err.Error()
+		return nil, err
 	}
-	return string(c.State)
+	var state map[string]json.RawMessage
+	if err := json.Unmarshal(c.State, &state); err != nil {
+		return nil, fmt.Errorf("the state is no object: %w", err)
+	}
+	const indent = 24
+	var lines []string
+	for _, key := range slices.Sorted(maps.Keys(state)) {
+		for i, part := range wrap(compactJSON(state[key]), width-indent) {
+			label := ""
+			if i == 0 {
+				label = "  " + plain(key)
+			}
+			lines = append(lines, fmt.Sprintf("%-*s%s", indent, label, part))
+		}
+	}
+	return lines, nil
 }

@@ -46,6 +46,11 @@ func (a *app) runUp(ctx context.Context, flags workerFlags, options embedded.Opt
 	if options.Store, err = filepath.Abs(options.Store); err != nil {
 		return err
 	}
+	unlock, err := lockStore(options.Store)
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	server, err := embedded.Start(options)
 	if err != nil {
 		return err
@@ -66,14 +71,18 @@ func (a *app) greet(pool, url string, o embedded.Options) {
 	if o.SyncAlways {
 		durability = "fsync before every ack: a power cut loses nothing that was accepted"
 	}
+	at := ""
+	if url != defaultServer {
+		at = " -s " + url
+	}
 	a.notef(`NATS %s    store %s
 durability: %s
 
 publish a job:
-  thence submit %s.cus_42 main.tengo --wait -s %s
-  nats pub %s.cus_42 --jetstream --no-templates 'print("hi")' -s %s
+  thence submit %s.cus_42 main.tengo --wait%s
+  nats pub %s.cus_42 --jetstream --no-templates 'print("hi")'%s
 look at it:
-  thence context history %s.cus_42 -s %s
+  thence context history %s.cus_42%s
 
-`, url, o.Store, durability, pool, url, pool, url, pool, url)
+`, url, plain(o.Store), durability, pool, at, pool, at, pool, at)
 }

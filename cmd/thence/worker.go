@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/thence-dev/thence/flows"
+	"github.com/thence-dev/thence/internal/job"
 	"github.com/thence-dev/thence/internal/stream"
 	"github.com/thence-dev/thence/scripting"
 	"github.com/thence-dev/thence/worker"
@@ -48,6 +49,16 @@ func (s *storageFlags) options() stream.Options {
 	return stream.Options{Replicas: s.replicas, MaxBytes: s.maxBytes}
 }
 
+func (s *storageFlags) check() error {
+	if s.replicas < 1 || s.replicas > 5 {
+		return fmt.Errorf("--replicas %d: want 1 to 5", s.replicas)
+	}
+	if s.maxBytes < 1 {
+		return fmt.Errorf("--max-bytes %d: want more than 0: a full disk stops the whole server, so streams need a bound", s.maxBytes)
+	}
+	return nil
+}
+
 func (w *workerFlags) register(f *pflag.FlagSet, defaultPool string) {
 	f.StringVar(&w.pool, "pool", defaultPool, "name of the worker pool")
 	f.StringVar(&w.scripts, "scripts", "", "directory of library scripts (*.tengo), laid over the shipped ones")
@@ -75,9 +86,6 @@ other workers; a second signal ends the process at once, and nothing is lost by 
 			log, err := a.logger()
 			if err != nil {
 				return err
-			}
-			if flags.pool == "" {
-				return usageError{errors.New("--pool is missing: which worker pool is this a worker of?")}
 			}
 			config, err := a.workerConfig(flags, log)
 			if err != nil {
@@ -109,11 +117,14 @@ func runWorker(ctx context.Context, nc *nats.Conn, config worker.Config) error {
 
 // workerConfig turns flags into a worker's configuration, all but its connection.
 func (a *app) workerConfig(f workerFlags, log *slog.Logger) (worker.Config, error) {
-	library, err := openLibrary(f.scripts)
-	if err != nil {
-		return worker.Config{}, err
+	if err := f.check(); err != nil {
+		return worker.Config{}, usageError{err}
 	}
 	services, err := f.declared()
+	if err != nil {
+		return worker.Config{}, usageError{err}
+	}
+	library, err := openLibrary(f.scripts)
 	if err != nil {
 		return worker.Config{}, err
 	}
@@ -123,13 +134,27 @@ func (a *app) workerConfig(f workerFlags, log *slog.Logger) (worker.Config, erro
 	}, nil
 }
 
+// check finds what is wrong with the flags before anything is connected to.
+func (w workerFlags) check() error {
+	switch {
+	case w.pool == "":
+		return errors.New("--pool is missing: which worker pool is this a worker of?")
+	case w.slots < 1:
+		return fmt.Errorf("--slots %d: want 1 or more", w.slots)
+	case w.grace < 0:
+		return fmt.Errorf("--grace %s: want 0s or more", w.grace)
+	}
+	return errors.Join(job.ValidPool(w.pool), w.storage.check())
+}
+
 // declared are the services that the flags name.
-func (f workerFlags) declared() ([]worker.Service, error) {
+func (w workerFlags) declared() ([]worker.Service, error) {
 	var services []worker.Service
-	for _, declaration := range f.services {
+	for _, declaration := range w.services {
 		name, base, ok := strings.Cut(declaration, "=")
-		if u, err := url.Parse(base); !ok || name == "" || err != nil || u.Host == "" {
-			return nil, usageError{fmt.Errorf("--service %q: want NAME=URL, such as acme=https://api.acme.com", declaration)}
+		u, err := url.Parse(base)
+		if !ok || !job.ValidService(name) || err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
+			return nil, fmt.Errorf("--service %q: want NAME=URL, such as acme=https://api.acme.com", declaration)
 		}
 		s := worker.Service{Name: name, URL: base, AllowPrivate: true}
 		if name == "stripe" {
@@ -137,7 +162,7 @@ func (f workerFlags) declared() ([]worker.Service, error) {
 		}
 		services = append(services, s)
 	}
-	if f.allowPrivate {
+	if w.allowPrivate {
 		services = append(services, worker.Service{Name: "default", AllowPrivate: true})
 	}
 	return services, nil
@@ -148,7 +173,7 @@ func openLibrary(dir string) (*scripting.Library, error) {
 	layers := []fs.FS{flows.FS}
 	if dir != "" {
 		if info, err := os.Stat(dir); err != nil || !info.IsDir() {
-			return nil, fmt.Errorf("--scripts %s: not a directory", dir)
+			return nil, usageError{fmt.Errorf("--scripts %s: there is no such directory", dir)}
 		}
 		layers = append(layers, os.DirFS(dir))
 	}

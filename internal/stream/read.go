@@ -2,6 +2,7 @@ package stream
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 
@@ -78,7 +79,10 @@ func (p *Pool) noPool() error {
 
 // Dead reads one dead letter; ErrNone when there is none.
 func (p *Pool) Dead(ctx context.Context, a job.Address, id string) (job.Message, error) {
-	body := []byte(`{"last_by_subj":"` + a.DeadSubject(id) + `"}`)
+	body, err := json.Marshal(getRequest{LastFor: a.DeadSubject(id)})
+	if err != nil {
+		return job.Message{}, err
+	}
 	return p.direct(ctx, "$JS.API.DIRECT.GET."+job.DeadStream(p.Name), body)
 }
 

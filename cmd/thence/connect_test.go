@@ -1,0 +1,69 @@
+package main
+
+import (
+	"log/slog"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+)
+
+// lines are the messages of a log, as they come.
+type lines chan string
+
+func (l lines) Write(b []byte) (int, error) {
+	l <- string(b)
+	return len(b), nil
+}
+
+func (l lines) await(t *testing.T, part string) {
+	t.Helper()
+	for {
+		select {
+		case line := <-l:
+			if strings.Contains(line, "secret") {
+				t.Errorf("the password is in the log: %s", line)
+			}
+			if strings.Contains(line, part) {
+				return
+			}
+		case <-time.After(time.Minute):
+			t.Fatalf("no line with %q after a minute", part)
+		}
+	}
+}
+
+// A worker whose credentials are refused says so once and goes on trying: they may be put right on the server.
+func TestWorkerOutlivesRefusedCredentials(t *testing.T) {
+	options := server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT, Username: "a", Password: "old", NoLog: true, NoSigs: true}
+	ns, err := server.NewServer(&options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ns.Start()
+	defer ns.Shutdown()
+	if !ns.ReadyForConnections(time.Minute) {
+		t.Fatal("the server is not ready")
+	}
+	a := &app{lookupEnv: func(string) (string, bool) { return "", false }}
+	a.connection.server = strings.Replace(ns.ClientURL(), "nats://", "nats://a:secret@", 1)
+	log := make(lines, 1000)
+	connected := make(chan error, 1)
+	go func() {
+		nc, err := a.connectForEver(t.Context(), "test", slog.New(slog.NewTextHandler(log, nil)))
+		if err == nil {
+			nc.Close()
+		}
+		connected <- err
+	}()
+	log.await(t, "NATS refuses these credentials; trying on")
+	options.Port, options.Password = ns.Addr().(*net.TCPAddr).Port, "secret"
+	if err := ns.ReloadOptions(&options); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-connected; err != nil {
+		t.Error(err)
+	}
+}
