@@ -4,6 +4,7 @@ package bench
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"log/slog"
 	"testing"
@@ -12,7 +13,9 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"golang.org/x/sync/errgroup"
 
+	"github.com/thence-dev/thence/dispatcher"
 	"github.com/thence-dev/thence/internal/embedded"
 	"github.com/thence-dev/thence/internal/stream"
 	"github.com/thence-dev/thence/scripting"
@@ -22,8 +25,8 @@ import (
 // contexts is how many contexts the jobs are spread over.
 const contexts = 200
 
-// BenchmarkPath takes each job all the way: published, its script run on its context's state, committed, acked. ratio is the speed beside
-// that of raw JetStream, publish-consume-ack of the same messages on a work queue of the same kind.
+// BenchmarkPath takes each job all the way: dispatched, its script run on its context's state, committed, acked. ratio is the speed beside
+// that of raw JetStream, publish-consume-ack of the same messages by as many callers on a work queue of the same kind.
 func BenchmarkPath(b *testing.B) {
 	raw := timed(b, "raw", runRaw)
 	thence := timed(b, "thence", runThence)
@@ -64,22 +67,25 @@ func timed(b *testing.B, name string, run func(b *testing.B, publisher, nc *nats
 	return perJob
 }
 
-// publish publishes n jobs, as many at a time as the library allows.
-func publish(b *testing.B, nc *nats.Conn, n int) {
-	js, err := jetstream.New(nc, jetstream.WithPublishAsyncMaxPending(1000))
-	if err != nil {
+// callers is how many callers publish side by side, each waiting for the stream's ack before its next job, as dispatcher.Dispatch does.
+const callers = 64
+
+// publish publishes n jobs, those of a context in order.
+func publish(b *testing.B, n int, job func(ctx context.Context, i int) error) {
+	var group errgroup.Group
+	for c := range callers {
+		group.Go(func() error {
+			for i := c; i < n; i += callers {
+				if err := job(b.Context(), i); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	if err := group.Wait(); err != nil {
 		b.Error(err)
-		return
 	}
-	header := nats.Header{"Thence-Script": {"count"}}
-	for i := range n {
-		m := &nats.Msg{Subject: fmt.Sprintf("p.cus_%d", i%contexts), Header: header, Data: []byte(`{"amount": 2000}`)}
-		if _, err := js.PublishMsgAsync(m, jetstream.WithStallWait(time.Minute)); err != nil {
-			b.Error(err)
-			return
-		}
-	}
-	<-js.PublishAsyncComplete()
 }
 
 func runRaw(b *testing.B, publisher, nc *nats.Conn, n int) {
@@ -96,7 +102,15 @@ func runRaw(b *testing.B, publisher, nc *nats.Conn, n int) {
 		b.Fatal(err)
 	}
 	defer iter.Stop()
-	go publish(b, publisher, n)
+	callers, err := jetstream.New(publisher)
+	if err != nil {
+		b.Fatal(err)
+	}
+	go publish(b, n, func(ctx context.Context, i int) error {
+		header := nats.Header{"Nats-Msg-Id": {fmt.Sprintf("job-%d", i)}, "Thence-Script": {"count"}, "Content-Type": {"application/json"}}
+		_, err := callers.PublishMsg(ctx, &nats.Msg{Subject: fmt.Sprintf("p.cus_%d", i%contexts), Header: header, Data: []byte(`{"amount":2000}`)})
+		return err
+	})
 	for range n {
 		m, err := iter.Next()
 		if err != nil {
@@ -127,7 +141,16 @@ context.set("total", context.get("total", 0) + data.amount)
 	ctx, stop := context.WithCancel(b.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- w.Run(ctx) }()
-	publish(b, publisher, n)
+	d, err := dispatcher.New(publisher, dispatcher.Config{Worker: "p"})
+	if err != nil {
+		b.Fatal(err)
+	}
+	publish(b, n, func(ctx context.Context, i int) error {
+		_, err := d.Dispatch(ctx, dispatcher.Job{
+			ID: fmt.Sprintf("job-%d", i), Context: fmt.Sprintf("cus_%d", i%contexts), Script: "count", Data: json.RawMessage(`{"amount":2000}`),
+		})
+		return err
+	})
 	for tick := time.NewTicker(time.Millisecond); w.Stats().Jobs < uint64(n); {
 		<-tick.C
 	}

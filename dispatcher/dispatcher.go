@@ -17,6 +17,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 	"unicode/utf8"
 
@@ -38,6 +39,7 @@ type Config struct {
 type Dispatcher struct {
 	nc     *nats.Conn
 	config Config
+	pools  sync.Map // of *stream.Pool, by name
 }
 
 // New makes a dispatcher. The connection stays the caller's, who closes it.
@@ -45,7 +47,7 @@ func New(nc *nats.Conn, c Config) (*Dispatcher, error) {
 	if nc == nil {
 		return nil, errors.New("dispatcher: the connection is nil")
 	}
-	return &Dispatcher{nc, c}, nil
+	return &Dispatcher{nc: nc, config: c}, nil
 }
 
 // Job is a job to be dispatched. Exactly one of Script, Source and File is given.
@@ -88,7 +90,7 @@ func (d *Dispatcher) Dispatch(ctx context.Context, j Job) (Receipt, error) {
 	if err != nil {
 		return Receipt{}, err
 	}
-	pool, err := stream.Open(d.nc, j.Worker)
+	pool, err := d.pool(j.Worker)
 	if err != nil {
 		return Receipt{}, err
 	}
@@ -103,6 +105,18 @@ func (d *Dispatcher) Dispatch(ctx context.Context, j Job) (Receipt, error) {
 		return Receipt{}, fmt.Errorf("dispatch job %s: %w", j.ID, err)
 	}
 	return Receipt{ID: j.ID, Worker: j.Worker, Context: j.Context, Sequence: seq, Duplicate: duplicate}, nil
+}
+
+// pool returns the streams of a worker pool.
+func (d *Dispatcher) pool(name string) (*stream.Pool, error) {
+	if p, ok := d.pools.Load(name); ok {
+		return p.(*stream.Pool), nil
+	}
+	p, err := stream.Open(d.nc, name)
+	if err == nil {
+		d.pools.Store(name, p)
+	}
+	return p, err
 }
 
 func (d *Dispatcher) withDefaults(j Job) Job {

@@ -80,7 +80,7 @@ func (d *Dispatcher) look(ctx context.Context, r Receipt, wait bool) (Report, er
 	if err := r.check(); err != nil {
 		return Report{}, err
 	}
-	pool, err := stream.Open(d.nc, r.Worker)
+	pool, err := d.pool(r.Worker)
 	if err != nil {
 		return Report{}, err
 	}

@@ -17,7 +17,7 @@ type Address struct {
 const KeysBucket = "thence-keys"
 
 var (
-	scriptName  = regexp.MustCompile(`^([a-zA-Z_][a-zA-Z0-9_]{0,99}|inline-[0-9a-f]{16})$`)
+	inlineName  = regexp.MustCompile(`^inline-[0-9a-f]{16}$`)
 	serviceName = regexp.MustCompile(`^[a-z][a-z0-9_-]{0,31}$`)
 	callID      = regexp.MustCompile(`^[1-9][0-9]{0,19}-(0|[1-9][0-9]{0,5})$`)
 )
@@ -59,7 +59,9 @@ func ValidContext(name string) error {
 }
 
 // ValidScript tells whether name can be a script's name.
-func ValidScript(name string) bool { return scriptName.MatchString(name) }
+func ValidScript(name string) bool {
+	return made(name, 100, "_") && (name[0] < '0' || name[0] > '9') || inlineName.MatchString(name)
+}
 
 // ValidService tells whether name can be a service's name.
 func ValidService(name string) bool { return serviceName.MatchString(name) }
