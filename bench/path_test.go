@@ -46,14 +46,9 @@ func timed(b *testing.B, name string, run func(b *testing.B, publisher, nc *nats
 			b.Fatal(err)
 		}
 		defer s.Close()
-		var conns [2]*nats.Conn
-		for i := range conns {
-			if conns[i], err = s.Connect(); err != nil {
-				b.Fatal(err)
-			}
-			defer conns[i].Close()
-		}
-		publisher, nc := conns[0], conns[1]
+		publisher, nc := connect(b, s), connect(b, s)
+		defer publisher.Close()
+		defer nc.Close()
 		if _, err := stream.Ensure(b.Context(), nc, "p", stream.Options{}); err != nil {
 			b.Fatal(err)
 		}
@@ -65,6 +60,14 @@ func timed(b *testing.B, name string, run func(b *testing.B, publisher, nc *nats
 		b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "jobs/s")
 	})
 	return perJob
+}
+
+func connect(b *testing.B, s *embedded.Server) *nats.Conn {
+	nc, err := s.Connect()
+	if err != nil {
+		b.Fatal(err)
+	}
+	return nc
 }
 
 // callers is how many callers publish side by side, each waiting for the stream's ack before its next job, as dispatcher.Dispatch does.

@@ -69,15 +69,16 @@ func (t *timeline) note(format string, args ...any) {
 // width is what a line of the timeline is made for.
 const width = 120
 
-// columns of a line: seconds, context, worker, caller, script, outcome, duration, what it asked for. A second line begins under the script.
+// columns of a line: seconds, context, job, worker, caller, script, outcome, duration, what it asked for. A second line begins under the
+// script. A job is shown by the last digits of its sequence, with which the ids of its calls begin.
 const (
-	columns = "%7s  %-7s %-9s %-7s %-25s %-8s %8s  %s"
-	asked   = 7 + 2 + 7 + 1 + 9 + 1 + 7 + 1 + 25 + 1 + 8 + 1 + 8 + 2
-	below   = 7 + 2 + 7 + 1 + 9 + 1 + 7 + 1
+	columns = "%7s  %-7s %-7s %-8s %-6s %-25s %-7s %7s  %s"
+	below   = 7 + 2 + 7 + 1 + 7 + 1 + 8 + 1 + 6 + 1
+	asked   = below + 25 + 1 + 7 + 1 + 7 + 2
 )
 
 func (t *timeline) head() {
-	t.print("\n" + t.paint(faint, fmt.Sprintf(columns, "seconds", "context", "worker", "caller", "script", "outcome", "took", "asked for")))
+	t.print("\n" + t.paint(faint, fmt.Sprintf(columns, "seconds", "context", "job", "worker", "caller", "script", "outcome", "took", "asked for")))
 }
 
 func (t *timeline) event(format string, args ...any) {
@@ -119,7 +120,7 @@ func (t *timeline) commit(name string, at time.Time, c job.Commit) {
 // commitLines are a commit in one line, and what came of it below.
 func commitLines(name, seconds string, c job.Commit) []string {
 	r := c.Report
-	lines := []string{plain(strings.TrimRight(fmt.Sprintf(columns, seconds, name, r.Worker, r.Caller, r.Script, r.Outcome,
+	lines := []string{plain(strings.TrimRight(fmt.Sprintf(columns, seconds, name, brieflyJob(r.Sequence), r.Worker, r.Caller, r.Script, r.Outcome,
 		fmt.Sprintf("%.1fms", r.Took), cut(strings.Join(askedFor(c), ", "), width-asked)), " "))}
 	came := ""
 	switch {
@@ -135,6 +136,8 @@ func commitLines(name, seconds string, c job.Commit) []string {
 	}
 	return lines
 }
+
+func brieflyJob(sequence uint64) string { return fmt.Sprintf("…%06d", sequence%1e6) }
 
 // operationOf is what an open call of a context asks for; empty when there is no such call.
 func operationOf(data []byte, call string) string {
