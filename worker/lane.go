@@ -120,6 +120,9 @@ func (in *intake) add(ctx context.Context, d *stream.Delivery) {
 
 // hold records a delivery in a lane, and parks it when the lane has many.
 func (in *intake) hold(l *lane, d *stream.Delivery) {
+	if job.ValidContext(l.name) == nil {
+		d.Message.Header, d.Message.Data = nil, nil // the job is read from the stream when it is its turn
+	}
 	w := &waiting{Delivery: d, renewed: time.Now()}
 	if old := l.waiting[d.Message.Sequence]; old != nil {
 		in.release(l, old)

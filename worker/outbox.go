@@ -2,9 +2,11 @@ package worker
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -22,6 +24,9 @@ type outbox struct {
 	now     func() time.Time
 	pause   func(ctx context.Context, d time.Duration) error
 	givesUp time.Duration // how long a definite refusal is retried
+
+	overBound time.Duration // how long effects wait for room among the calls
+	maxLetter int           // bytes of a dead letter
 }
 
 // publish puts a commit's effects on their streams: effects to one subject in order, each stored before the next is sent (rule 4); subjects side
@@ -85,21 +90,32 @@ func (o *outbox) each(ctx context.Context, f flush, send func(context.Context, i
 	return group.Wait()
 }
 
+// patienceWhenFull is how long effects wait for room among the calls. Then they are published over the bound: the answers that would make room
+// may themselves be waiting for room among the jobs, which these effects hold up. What that adds is one outbox a context.
+const patienceWhenFull = 30 * time.Second
+
 // insistOn publishes one message until it is stored. A stream that is full, or gone, is asked again for a while; then the effect
 // becomes a dead letter and counts as published, so that its context can go on.
 func (o *outbox) insistOn(ctx context.Context, f flush, i int, m job.Message) error {
-	kind, warned := f.commit.Outbox[i].Kind, false
+	kind, began, refused := f.commit.Outbox[i].Kind, o.now(), time.Time{}
 	for wait := 20 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
 		err := o.send(ctx, kind, m)
+		if errors.Is(err, stream.ErrFull) && o.now().Sub(began) >= o.overBound {
+			err = o.stream.Publish(ctx, m)
+		}
 		if err == nil {
 			return nil
 		}
-		if !warned {
+		if wait == 20*time.Millisecond {
 			o.log.Warn("an effect can't be published; trying on", "context", f.address.Context, "subject", m.Subject, "error", err)
-			warned = true
 		}
-		if kind != job.EffectDead && definite(err) && o.now().Sub(f.commit.Report.Started) >= o.givesUp {
-			kind, m = job.EffectDead, o.refusedLetter(f, i, m, err)
+		switch {
+		case !definite(err):
+			refused = time.Time{}
+		case refused.IsZero():
+			refused = o.now()
+		case kind != job.EffectDead && o.now().Sub(refused) >= o.givesUp:
+			return o.giveUp(ctx, f, i, m, err)
 		}
 		if err := o.pause(ctx, wait); err != nil {
 			return err
@@ -113,6 +129,23 @@ func definite(err error) bool {
 	return errors.As(err, &no) || errors.Is(err, stream.ErrNoStream)
 }
 
+// giveUp turns an effect that is refused for good into a dead letter. A call's error script hears of it as well.
+func (o *outbox) giveUp(ctx context.Context, f flush, i int, m job.Message, why error) error {
+	dead := f
+	dead.commit.Outbox = slices.Clone(f.commit.Outbox)
+	dead.commit.Outbox[i] = job.Effect{Kind: job.EffectDead}
+	if err := o.insistOn(ctx, dead, i, o.refusedLetter(f, i, m, why)); err != nil || f.commit.Outbox[i].Kind != job.EffectCall {
+		return err
+	}
+	answer, err := o.keys.AnswerMessage(f.address, f.commit.Outbox[i].Service, job.EffectID(f.commit.Applied, i), f.commit.Report.Trace, job.Answer{
+		Failure: &job.Failure{Type: job.FailureRejected, Message: "the call could not be queued: " + why.Error()},
+	})
+	if err != nil {
+		return err
+	}
+	return o.insistOn(ctx, dead, i, answer)
+}
+
 func (o *outbox) send(ctx context.Context, kind string, m job.Message) error {
 	if kind == job.EffectCall {
 		if err := o.stream.RoomForCalls(ctx); err != nil {
@@ -124,16 +157,16 @@ func (o *outbox) send(ctx context.Context, kind string, m job.Message) error {
 
 func (o *outbox) refusedLetter(f flush, i int, m job.Message, why error) job.Message {
 	e := job.Error{Reason: job.ReasonRefused, Message: why.Error(), Script: f.commit.Report.Script}
-	return deadMessage(f.address, job.EffectID(f.commit.Applied, i), o.letter(f, e, m.Copy()))
+	return o.deadMessage(f.address, job.EffectID(f.commit.Applied, i), o.letter(f, e, m.Copy()))
 }
 
-// message makes the message of one effect. It is the same however often it is made (rule 5).
+// message makes the message of one effect. Its id and what it asks for are the same however often it is made (rule 5).
 func (o *outbox) message(f flush, i int) (job.Message, error) {
 	e, report := f.commit.Outbox[i], f.commit.Report
 	origin := job.Origin{Address: f.address, Sequence: f.commit.Applied, Index: i}
 	switch {
 	case e.Kind == job.EffectDead && report.Error != nil:
-		return deadMessage(f.address, fmt.Sprint(f.commit.Applied), o.letter(f, *report.Error, f.applied.Copy())), nil
+		return o.deadMessage(f.address, fmt.Sprint(f.commit.Applied), o.letter(f, *report.Error, f.applied.Copy())), nil
 	case e.Kind == job.EffectCall && e.Request != nil:
 		return o.callMessage(f, origin, e)
 	case e.Kind == job.EffectJob && e.Job != nil:
@@ -206,7 +239,15 @@ func (o *outbox) letter(f flush, e job.Error, m job.Original) job.DeadLetter {
 	}
 }
 
-// deadMessage is a dead letter on its way. The stream keeps one message a subject, so a repeat changes nothing (rule 7).
-func deadMessage(a job.Address, id string, letter job.DeadLetter) job.Message {
-	return job.Message{Subject: a.DeadSubject(id), Data: encode(letter)}
+// deadMessage is a dead letter on its way. The stream keeps one message a subject, so a repeat changes nothing (rule 7). Of a message that is too large
+// to go along its size and digest do.
+func (o *outbox) deadMessage(a job.Address, id string, letter job.DeadLetter) job.Message {
+	body, err := job.Encode(letter)
+	if err != nil || len(body) > o.maxLetter {
+		sum := sha256.Sum256(letter.Message.Data)
+		letter.Message.Data = fmt.Appendf(nil, "(%d bytes, too many to keep; sha256 %x)", len(letter.Message.Data), sum)
+		letter.Message.Header = nil
+		body = encode(letter)
+	}
+	return job.Message{Subject: a.DeadSubject(id), Data: body}
 }

@@ -42,8 +42,8 @@ type rounds struct {
 	patience time.Duration // how long a begun job is left to the worker that began it
 }
 
-// Poison: a head whose trigger was handed out more than suspiciousAfter times is counted in the context before it is begun, and is a
-// dead letter once it was begun maxTries times in vain. Delivery counts alone would not do: a job that waits behind its context
+// Poison: where a delivery was handed out more than suspiciousAfter times, each head on the way to it is counted in the context before it is
+// begun, and is a dead letter once workers began it maxTries times and did not come back. Delivery counts alone would not do: a job that waits behind its context
 // is handed out again and again without being begun.
 const (
 	suspiciousAfter = 5

@@ -9,6 +9,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/thence-dev/thence/internal/job"
@@ -35,6 +36,9 @@ const (
 	maxOutbox  = 384 << 10
 	maxSources = 128 << 10
 	maxEffect  = job.MaxJob - 8<<10 // leaves room for headers
+	maxTag     = 8 << 10            // of a call
+	maxMessage = 4 << 10            // of an error's text
+	deathRoom  = 128 << 10          // what a dead letter's commit may need beside what the context keeps
 )
 
 // death is a job that can't run, and why. Its context keeps the state that it had.
@@ -43,7 +47,15 @@ type death struct{ why job.Error }
 func (d *death) Error() string { return d.why.Message }
 
 func dead(reason, format string, args ...any) *death {
-	return &death{job.Error{Reason: reason, Message: fmt.Sprintf(format, args...)}}
+	return &death{job.Error{Reason: reason, Message: cut(fmt.Sprintf(format, args...), maxMessage)}}
+}
+
+// cut shortens a text to at most n bytes and an ellipsis.
+func cut(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	return strings.ToValidUTF8(s[:n], "") + "…"
 }
 
 // trial is one job before the judge.
@@ -54,6 +66,7 @@ type trial struct {
 	next    job.Commit    // what the commit will be if all goes well
 	call    *job.OpenCall // the call that the job answers
 	outbox  int           // bytes of next.Outbox
+	dropped bool          // the input is left out of the report, for want of room
 	began   time.Time
 }
 
@@ -78,21 +91,31 @@ func (j *judge) decide(ctx context.Context, m job.Message, old job.Commit) (job.
 // poisoned is decide for a job that is not to be begun again.
 func (j *judge) poisoned(m job.Message, old job.Commit, tries int) (job.Commit, []byte, error) {
 	t := &trial{message: m, old: old, next: successor(old, m), began: j.now()}
-	t.job, _ = job.Parse(m) // what can be read of it is for the report alone
-	if j.keys.Verify(m) == nil {
+	var err error
+	if t.job, err = job.Parse(m); err == nil && j.checkOrigin(t) == nil {
 		t.recognise()
 	}
 	return j.bury(t, dead(job.ReasonPoison, "the job was begun %d times, and each time its worker did not come back", tries))
 }
 
-// bury closes the job as a dead letter.
+// bury closes the job as a dead letter. What is only there to be looked at gives way until the commit fits: close keeps enough room for the rest
+// in every commit that changes what the context keeps.
 func (j *judge) bury(t *trial, d *death) (job.Commit, []byte, error) {
 	t.die(d)
-	encoded, tooLarge := j.close(t, job.OutcomeDead)
-	if tooLarge != nil {
-		return job.Commit{}, nil, fmt.Errorf("the dead letter of job %s does not fit: %w", t.job.ID, tooLarge)
+	var tooLarge *death
+	for _, drop := range []func(){
+		func() {},
+		func() { t.dropped, t.next.Report.Output, t.next.Report.OutputCut = true, "", true },
+		func() { t.next.Outbox = t.next.Outbox[:1] },
+		func() { d.why.Trace, d.why.Code, d.why.Message = nil, "", cut(d.why.Message, 512) },
+	} {
+		drop()
+		var encoded []byte
+		if encoded, tooLarge = j.close(t, job.OutcomeDead); tooLarge == nil {
+			return t.next, encoded, nil
+		}
 	}
-	return t.next, encoded, nil
+	return job.Commit{}, nil, fmt.Errorf("the dead letter of job %s does not fit: %w", t.job.ID, tooLarge)
 }
 
 // close fills in the report and encodes the commit.
@@ -113,7 +136,22 @@ func (j *judge) close(t *trial, outcome string) ([]byte, *death) {
 	if len(encoded) > j.maxCommit {
 		return nil, dead(job.ReasonTooLarge, "the outcome has %d bytes, at most %d are allowed", len(encoded), j.maxCommit)
 	}
+	if outcome != job.OutcomeDead && len(encoded) > j.maxCommit-deathRoom {
+		return encoded, j.leavesRoom(t)
+	}
 	return encoded, nil
+}
+
+// leavesRoom refuses what the context would keep when the commit of a dead letter would no longer fit beside it.
+func (j *judge) leavesRoom(t *trial) *death {
+	kept := t.next
+	kept.Outbox, kept.Report = nil, job.Report{}
+	encoded, err := job.Encode(kept)
+	if err == nil && len(encoded) > j.maxCommit-deathRoom {
+		return dead(job.ReasonTooLarge, "the context would keep %d bytes (state, open calls and their tags, sources, marks), at most %d are allowed",
+			len(encoded), j.maxCommit-deathRoom)
+	}
+	return nil
 }
 
 // successor is old with nothing done yet by m. The maps are its own.
@@ -265,8 +303,9 @@ func inline(source, name string) scripting.Script {
 // run runs the job's script and makes its outcome part of the next commit.
 func (j *judge) run(ctx context.Context, t *trial) error {
 	script := t.script()
-	if script.Name == "" {
-		return nil // an answer that no script takes: closing the call is all there is to do
+	if script.Name == "" { // an answer that no script takes: closing the call is all there is to do
+		t.next.Sources = keepSources(t.next.Calls, t.old.Sources, script)
+		return nil
 	}
 	out, err := j.runner.Run(ctx, scripting.Input{Script: script, Job: t.facts(), State: t.old.State, Limits: j.limits})
 	if out != nil {
@@ -287,7 +326,9 @@ func (j *judge) run(ctx context.Context, t *trial) error {
 }
 
 func scriptError(e *scripting.Error) job.Error {
-	err := job.Error{Reason: string(e.Kind), Message: e.Message, Script: e.Script, Line: e.Line, Column: e.Column, Code: e.Code}
+	err := job.Error{
+		Reason: string(e.Kind), Message: cut(e.Message, maxMessage), Script: e.Script, Line: e.Line, Column: e.Column, Code: cut(e.Code, 512),
+	}
 	for _, f := range e.Trace {
 		err.Trace = append(err.Trace, job.Frame{Script: f.Script, Line: f.Line, Column: f.Column})
 	}
@@ -344,6 +385,9 @@ func (j *judge) addCall(t *trial, c *scripting.Call) error {
 	service, err := j.services.For(c.URL)
 	if err != nil {
 		return dead(job.ReasonService, "call %s: %v", c.ID, err)
+	}
+	if len(c.Tag) > maxTag {
+		return dead(job.ReasonTooLarge, "call %s: its tag has %d bytes, at most %d are allowed: keep more in the context's state", c.ID, len(c.Tag), maxTag)
 	}
 	request := &job.Request{Method: c.Method, URL: c.URL, Body: c.Body, Timeout: c.Timeout, IdempotencyKey: c.IdempotencyKey}
 	for _, h := range c.Header {
@@ -444,7 +488,7 @@ func (t *trial) scriptFailed(d *death) job.Effect {
 	a := t.job.Answer
 	told := &job.Answer{
 		Status: a.Status, Header: a.Header, Attempts: a.Attempts, Duration: a.Duration, Tag: t.call.Tag,
-		Failure: &job.Failure{Type: job.FailureScript, Code: d.why.Reason, Message: explain(d.why)},
+		Failure: &job.Failure{Type: job.FailureScript, Code: d.why.Reason, Message: cut(explain(d.why), maxMessage)},
 		Source:  t.old.Sources[t.call.Catch],
 	}
 	if len(a.Body) <= job.MaxKept {
@@ -516,7 +560,7 @@ func (t *trial) input() *job.Input {
 	switch {
 	case size == 0:
 		return nil
-	case size <= job.MaxKept && (in.Data != nil || in.Source != "" || in.Answer != nil):
+	case !t.dropped && size <= job.MaxKept && (in.Data != nil || in.Source != "" || in.Answer != nil):
 		return in
 	default:
 		sum := sha256.Sum256(t.message.Data)

@@ -131,31 +131,59 @@ func (w *Worker) Run(ctx context.Context) error {
 
 func (w *Worker) run(ctx context.Context) error {
 	c := w.config
-	options := stream.Options{Replicas: c.Replicas, MaxBytes: c.MaxBytes, Services: w.services.InFlight()}
-	pool, err := stream.Ensure(ctx, c.Conn, c.Pool, options)
-	if err != nil {
-		return err
+	set, err := w.setUp(ctx)
+	for err != nil && w.unreachable(err) && ctx.Err() == nil {
+		c.Logger.Warn("the pool can't be set up while NATS is away; trying on", "error", err)
+		if err := pause(ctx, time.Second); err != nil {
+			return err
+		}
+		set, err = w.setUp(ctx)
 	}
-	keys, err := pool.Keys(ctx, options)
-	if err != nil {
-		return err
-	}
-	performer := calls.New(calls.Config{
-		Pool: pool, Keys: keys, Services: w.services, Secrets: c.Secrets, Grace: c.Grace, Logger: c.Logger,
-	})
-	if err := performer.Open(ctx); err != nil {
-		return err
-	}
-	jobs, err := pool.Jobs(ctx, batch)
 	if err != nil {
 		return err
 	}
 	c.Logger.Info("worker is ready", "server", c.Conn.ConnectedServerVersion(), "release", c.Library.Release(), "scripts", len(c.Library.Names()))
 	close(w.ready)
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return performer.Run(ctx) })
-	group.Go(func() error { return w.takeJobs(ctx, w.rounds(pool, keys), jobs) })
+	group.Go(func() error { return set.performer.Run(ctx) })
+	group.Go(func() error { return w.takeJobs(ctx, w.rounds(set.pool, set.keys), set.jobs) })
 	return group.Wait()
+}
+
+// unreachable tells that an error may be gone once NATS is back.
+func (w *Worker) unreachable(err error) bool {
+	return !w.config.Conn.IsConnected() && !w.config.Conn.IsClosed() || errors.Is(err, nats.ErrTimeout) || errors.Is(err, nats.ErrNoResponders) ||
+		errors.Is(err, context.DeadlineExceeded)
+}
+
+// setup is what a worker needs before it can begin.
+type setup struct {
+	pool      *stream.Pool
+	keys      job.Keyring
+	performer *calls.Performer
+	jobs      *stream.Deliveries
+}
+
+// setUp makes or finds the pool's streams, and opens the deliveries of its calls and jobs.
+func (w *Worker) setUp(ctx context.Context) (s setup, err error) {
+	c := w.config
+	options := stream.Options{Replicas: c.Replicas, MaxBytes: c.MaxBytes, Services: w.services.InFlight()}
+	if s.pool, err = stream.Ensure(ctx, c.Conn, c.Pool, options); err != nil {
+		return s, err
+	}
+	if s.keys, err = s.pool.Keys(ctx, options); err != nil {
+		return s, err
+	}
+	s.performer = calls.New(calls.Config{
+		Pool: s.pool, Keys: s.keys, Services: w.services, Secrets: c.Secrets, Grace: c.Grace, Logger: c.Logger,
+	})
+	if err = s.performer.Open(ctx); err != nil {
+		return s, err
+	}
+	if s.jobs, err = s.pool.Jobs(ctx, batch); err != nil {
+		s.performer.Close()
+	}
+	return s, err
 }
 
 // Ready is closed once Run takes jobs: the pool's streams are there by then.
@@ -171,14 +199,18 @@ func (w *Worker) rounds(pool *stream.Pool, keys job.Keyring) *rounds {
 	c := w.config
 	return &rounds{
 		pool: c.Pool, log: c.Logger, stream: pool, views: newViews(64 << 20), stats: &w.stats,
-		pause: pause, patience: 6 * time.Second,
+		pause: pause, patience: patience(c.Limits),
 		judge: &judge{
 			worker: c.Name, keys: keys, services: w.services, runner: c.Runner, limits: c.Limits, release: c.Library.Release(),
 			poolExists: pool.PoolExists, maxCommit: pool.MaxPayload() - 4<<10, now: time.Now,
 		},
-		outbox: &outbox{stream: pool, keys: keys, worker: c.Name, log: c.Logger, now: time.Now, pause: pause, givesUp: 10 * time.Minute},
+		outbox: &outbox{stream: pool, keys: keys, worker: c.Name, log: c.Logger, now: time.Now, pause: pause, givesUp: 10 * time.Minute,
+			overBound: patienceWhenFull, maxLetter: pool.MaxPayload() - 4<<10},
 	}
 }
+
+// patience is how long a job under suspicion is left to a worker that began it: longer than its script may run.
+func patience(l scripting.Limits) time.Duration { return max(6*time.Second, 2*l.Time) }
 
 // takeJobs feeds deliveries to lanes until ctx ends. Stopping has two contexts: ctx ends the taking, work ends what still runs when the grace period is
 // over.

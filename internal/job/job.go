@@ -48,7 +48,7 @@ const (
 	MaxMarks  = 1000      // sources that a context remembers
 	MaxRecent = 256       // callers' ids that a context remembers
 	maxID     = 256
-	maxCaller = 128
+	maxCaller = 32 + 1 + 128 // as long as a pool and a context: that is who dispatches, when a script does
 )
 
 // Message is a message as the stream holds it.
@@ -58,6 +58,7 @@ type Message struct {
 	Time     time.Time
 	Header   map[string][]string
 	Data     []byte
+	Broken   string // why the header could not be read; empty: it could
 }
 
 // Get returns the first value of a header, by its exact name.
@@ -109,6 +110,9 @@ func Parse(m Message) (Job, error) {
 	var err error
 	if j.Address, err = ParseAddress(m.Subject); err != nil {
 		return j, malformed("%v", err)
+	}
+	if m.Broken != "" {
+		return j, malformed("%s", m.Broken)
 	}
 	if err := checkHeaders(m.Header); err != nil {
 		return j, err

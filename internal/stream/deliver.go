@@ -51,6 +51,7 @@ type Deliveries struct {
 	batch            int
 	asked            int  // messages that the server was asked for and has not sent
 	resting          bool // nothing is asked for until the timer ends
+	draining         bool // stopped, and waiting for what is on its way
 	timer            *time.Timer
 	messages         chan *nats.Msg
 	sub              *nats.Subscription
@@ -95,7 +96,8 @@ func (p *Pool) deliveries(ctx context.Context, stream string, config jetstream.C
 	if d.sub, err = p.nc.ChanSubscribe(p.nc.NewInbox(), d.messages); err != nil {
 		return nil, fmt.Errorf("consumer %s of stream %s: %w", config.Durable, stream, err)
 	}
-	d.sub.SetClosedHandler(func(string) { close(d.drained) })
+	var once sync.Once // the library may call it twice, when a drain and an unsubscribe meet
+	d.sub.SetClosedHandler(func(string) { once.Do(func() { close(d.drained) }) })
 	d.status = p.nc.StatusChanged(nats.CONNECTED)
 	return d, nil
 }
@@ -115,7 +117,7 @@ func (d *Deliveries) Next() (*Delivery, error) {
 				return one, err
 			}
 		case <-stopping:
-			stopping = nil
+			stopping, d.draining = nil, true
 			d.timer.Reset(drainWait)
 		case <-d.status: // connected again: what was asked for before is forgotten
 			d.asked, d.resting = 0, false
@@ -207,9 +209,12 @@ func (d *Deliveries) ended(why string) error {
 
 // timeout ends a silence, a rest, or the wait for what was on its way when Stop was called.
 func (d *Deliveries) timeout() error {
-	if d.stopped() {
+	if d.draining {
 		_ = d.sub.Unsubscribe() // its end is what Next waits for; an error says that it has come
 		return nil
+	}
+	if d.stopped() {
+		return nil // the drain has its own time, which begins at once
 	}
 	d.asked = 0
 	d.timer.Reset(silence)
@@ -236,6 +241,13 @@ func (d *Deliveries) remainder() (*Delivery, error) {
 		d.pool.nc.RemoveStatusListener(d.status)
 		return nil, ErrStopped
 	}
+}
+
+// Close ends deliveries that nobody has begun to take.
+func (d *Deliveries) Close() {
+	d.timer.Stop()
+	_ = d.sub.Unsubscribe() // fails when the connection is closed, and then the subscription is too
+	d.pool.nc.RemoveStatusListener(d.status)
 }
 
 // Stop asks for no more. Next goes on until what has arrived is handed out.

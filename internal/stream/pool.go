@@ -87,24 +87,40 @@ type room struct {
 // once a second, and may be overrun by what workers publish in that time.
 func (p *Pool) RoomForCalls(ctx context.Context) error {
 	p.room.mu.Lock()
-	defer p.room.mu.Unlock()
-	if time.Since(p.room.checked) < time.Second {
-		return p.room.full
+	due := time.Since(p.room.checked) >= time.Second
+	if due {
+		p.room.checked = time.Now() // others go by what is known meanwhile
 	}
+	full := p.room.full
+	p.room.mu.Unlock()
+	if !due {
+		return full
+	}
+	full, err := p.callsFull(ctx)
+	if err != nil {
+		return nil // the publish that follows meets the same, and says so
+	}
+	p.room.mu.Lock()
+	p.room.full = full
+	p.room.mu.Unlock()
+	return full
+}
+
+// callsFull looks whether the calls stream is over its bound.
+func (p *Pool) callsFull(ctx context.Context) (full, err error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	s, err := p.js.Stream(ctx, job.CallsStream(p.Name))
 	if err != nil {
-		return err
+		return nil, err
 	}
 	info := s.CachedInfo()
-	p.room.checked, p.room.full = time.Now(), nil
 	bound, err := strconv.ParseUint(info.Config.Metadata[callsBound], 10, 63)
-	if err == nil && info.State.Bytes >= bound {
-		p.room.full = fmt.Errorf("%w: stream %s holds %d bytes of calls, and its bound (%s in its metadata) is %d: they wait until some are answered",
-			ErrFull, info.Config.Name, info.State.Bytes, callsBound, bound)
+	if err != nil || info.State.Bytes < bound {
+		return nil, nil // without a bound it is never full
 	}
-	return p.room.full
+	return fmt.Errorf("%w: stream %s holds %d bytes of calls, and its bound (%s in its metadata) is %d: they wait until some are answered",
+		ErrFull, info.Config.Name, info.State.Bytes, callsBound, bound), nil
 }
 
 // Open returns the pool's streams, unchecked: for those who may read or publish but not manage.
@@ -157,11 +173,15 @@ func (p *Pool) NextJob(ctx context.Context, name string, from uint64) (job.Messa
 		return job.Message{}, err
 	}
 	m, err := p.direct(ctx, "$JS.API.DIRECT.GET."+job.JobsStream(p.Name), body)
-	if errors.Is(err, nats.ErrNoResponders) { // or a job whose headers make the client library say so
+	if errors.Is(err, nats.ErrNoResponders) || errors.Is(err, errUntold) { // the leader says for certain
 		return p.NextJobFromLeader(ctx, name, from)
 	}
 	return m, err
 }
+
+// errUntold says that a direct get's answer does not tell for certain what and where the message is. The server takes any bytes for a header
+// block and adds its own lines behind: bytes that end the block early hide them, and may stand in for them.
+var errUntold = errors.New("the answer's headers are not those that the server wrote")
 
 // NextJobFromLeader is NextJob as the stream's leader has it.
 func (p *Pool) NextJobFromLeader(ctx context.Context, name string, from uint64) (job.Message, error) {
@@ -276,11 +296,26 @@ func (p *Pool) direct(ctx context.Context, subject string, body []byte) (job.Mes
 	if last(msg.Header, "Nats-Sequence") != "" { // first of all: whoever published the message may have given it a Status
 		return stored(msg)
 	}
-	status := msg.Header.Get("Status")
-	if status == "404" {
+	if msg.Header.Get("Status") == "404" && len(msg.Header) <= 2 && len(msg.Data) == 0 {
 		return job.Message{}, ErrNone
 	}
-	return job.Message{}, fmt.Errorf("read %s: status %s %s", subject, status, msg.Header.Get("Description"))
+	return job.Message{}, fmt.Errorf("read %s: %w (status %q, %q)", subject, errUntold, msg.Header.Get("Status"), msg.Header.Get("Description"))
+}
+
+// maxHeaderLines is how many header lines a direct get's answer may have. Each line could be a byte shorter than it is counted in whole, and
+// together they must not make room for lines that are hidden.
+const maxHeaderLines = 40
+
+// whole tells whether the header that was read is all that was sent.
+func whole(msg *nats.Msg) bool {
+	size, lines := len("NATS/1.0\r\n\r\n"), 0
+	for name, values := range msg.Header {
+		for _, v := range values {
+			size += len(name) + len(": ") + len(v) + len("\r\n")
+			lines++
+		}
+	}
+	return lines <= maxHeaderLines && size == msg.Size()-len(msg.Subject)-len(msg.Reply)-len(msg.Data)
 }
 
 // last is the value that the server gave to a header: it adds its own behind those of whoever published the message.
@@ -293,6 +328,9 @@ func last(h nats.Header, name string) string {
 
 // stored undoes the headers that a direct get adds.
 func stored(msg *nats.Msg) (job.Message, error) {
+	if !whole(msg) {
+		return job.Message{}, errUntold
+	}
 	m := job.Message{Subject: last(msg.Header, "Nats-Subject"), Header: msg.Header, Data: msg.Data}
 	var err error
 	if m.Sequence, err = strconv.ParseUint(last(msg.Header, "Nats-Sequence"), 10, 64); err != nil {
@@ -341,10 +379,13 @@ func leaderAnswer(stream string, data []byte) (job.Message, error) {
 	} else if e != nil {
 		return job.Message{}, fmt.Errorf("read %s from its leader: %w", stream, e)
 	}
-	m := answer.Message
-	header, err := nats.DecodeHeadersMsg(m.Header)
-	if len(m.Header) > 0 && err != nil {
-		return job.Message{}, fmt.Errorf("read %s from its leader: %w", stream, err)
+	m := job.Message{Subject: answer.Message.Subject, Sequence: answer.Message.Sequence, Time: answer.Message.Time, Data: answer.Message.Data}
+	if block := answer.Message.Header; len(block) > 0 {
+		header, err := nats.DecodeHeadersMsg(block)
+		if err != nil { // the message is what it is: whoever reads it decides what becomes of it
+			m.Broken = fmt.Sprintf("its header block can't be read: %v", err)
+		}
+		m.Header = header
 	}
-	return job.Message{Subject: m.Subject, Sequence: m.Sequence, Time: m.Time, Header: header, Data: m.Data}, nil
+	return m, nil
 }

@@ -22,6 +22,7 @@ import (
 // client sends one service's requests.
 type client struct {
 	service Service
+	owns    func(secret string) bool
 	secrets func(string) (string, bool)
 	http    *http.Client
 }
@@ -55,7 +56,7 @@ func cut(s string, n int) string {
 // userAgent is what APIs see.
 const userAgent = "thence (+https://github.com/thence-dev/thence)"
 
-func newClient(s Service, secrets func(string) (string, bool)) *client {
+func newClient(s Service, owns func(secret string) bool, secrets func(string) (string, bool)) *client {
 	dialer := &net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}
 	if !s.AllowPrivate {
 		// Checked on the address that is dialled, after DNS: neither a redirect nor a name that changes its mind gets past it.
@@ -65,7 +66,7 @@ func newClient(s Service, secrets func(string) (string, bool)) *client {
 		Proxy: nil, DialContext: dialer.DialContext, ForceAttemptHTTP2: true, MaxIdleConnsPerHost: 64, MaxIdleConns: 256,
 		IdleConnTimeout: 90 * time.Second, TLSHandshakeTimeout: 10 * time.Second, MaxResponseHeaderBytes: maxHeaderBytes,
 	}
-	return &client{s, secrets, &http.Client{
+	return &client{s, owns, secrets, &http.Client{
 		Transport:     transport,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
@@ -109,8 +110,8 @@ func (c *client) try(ctx context.Context, call job.Call) result {
 	return used.redact(c.judge(resp, body))
 }
 
-// maxTimeout bounds what a script may ask for.
-const maxTimeout = 10 * time.Minute
+// maxTimeout is the most that a script may ask for.
+const maxTimeout = time.Hour
 
 // request builds the request, with its secrets put in.
 func (c *client) request(ctx context.Context, call job.Call) (*http.Request, secretsUsed, *job.Failure) {
@@ -192,7 +193,7 @@ func validHeader(name, value string) bool {
 
 // secret finds a secret's value, for the service that owns it and no other.
 func (c *client) secret(name string) (string, *job.Failure) {
-	if !c.service.ownsSecret(name) {
+	if !c.owns(name) {
 		return "", &job.Failure{Type: job.FailureBlocked, Message: fmt.Sprintf(
 			"secret %s does not belong to service %s: a secret is sent to the service whose name it begins with (%s_...)", name, c.service.Name, c.service.Name)}
 	}

@@ -24,7 +24,7 @@ func tried(t *testing.T, s Service, request job.Request, h http.HandlerFunc) res
 	base := serve(t, h)
 	s.Name, s.URL, s.AllowPrivate = "api", base, true
 	s = s.withDefaults()
-	c := newClient(s, secretsOf(map[string]string{"api_key": "canary<0123>", "api_empty": "", "api_bad": "a\nb"}))
+	c := newClient(s, ownedBy(s), secretsOf(map[string]string{"api_key": "canary<0123>", "api_empty": "", "api_bad": "a\nb"}))
 	t.Cleanup(c.close)
 	if request.URL == "" {
 		request.URL = base + "/x"
@@ -225,7 +225,7 @@ func TestPrivateAddresses(t *testing.T) {
 	base := serve(t, http.HandlerFunc(func(http.ResponseWriter, *http.Request) { hit++ }))
 	port := base[strings.LastIndexByte(base, ':'):]
 	for _, host := range []string{"127.0.0.1", "localhost", "[::1]", "[::ffff:127.0.0.1]", "0.0.0.0", "169.254.169.254", "10.0.0.1", "100.100.100.200", "192.168.1.1"} {
-		c := newClient(Service{Name: Default}.withDefaults(), secretsOf(nil))
+		c := newClient(Service{Name: Default}.withDefaults(), ownedBy(Service{Name: Default}), secretsOf(nil))
 		got := c.send(t.Context(), job.Call{Request: job.Request{Method: "GET", URL: "http://" + host + port}})
 		c.close()
 		if f := got.answer.Failure; f == nil || f.Type != job.FailureBlocked || got.retry || !strings.HasPrefix(f.Message, "the address is not public, and the service does not allow private ones: ") {
@@ -233,7 +233,7 @@ func TestPrivateAddresses(t *testing.T) {
 		}
 	}
 	equal(t, "requests", hit, 0)
-	c := newClient(Service{Name: Default, AllowPrivate: true}.withDefaults(), secretsOf(nil))
+	c := newClient(Service{Name: Default, AllowPrivate: true}.withDefaults(), ownedBy(Service{Name: Default}), secretsOf(nil))
 	defer c.close()
 	equal(t, "status where it is allowed", c.send(t.Context(), job.Call{Request: job.Request{Method: "GET", URL: base}}).answer.Status, 200)
 }
@@ -274,4 +274,9 @@ func TestWait(t *testing.T) {
 	equal(t, "asked for less", s.wait(5, time.Millisecond) >= 750*time.Millisecond, true)
 	huge := Service{Backoff: 200_000 * time.Hour, MaxWait: 200_000 * time.Hour}
 	equal(t, "no overflow", huge.wait(60, 0) >= 150_000*time.Hour, true)
+}
+
+// ownedBy tells the secrets of a service that is alone.
+func ownedBy(s Service) func(string) bool {
+	return func(secret string) bool { return Services{[]Service{s}}.owner(secret) == s.Name }
 }

@@ -50,7 +50,7 @@ const maxAge = 23 * time.Hour
 func New(c Config) *Performer {
 	p := &Performer{config: c, clients: map[string]*client{}, now: time.Now, inFlight: map[*stream.Delivery]struct{}{}}
 	for _, s := range c.Services.all {
-		p.clients[s.Name] = newClient(s, c.Secrets)
+		p.clients[s.Name] = newClient(s, func(secret string) bool { return c.Services.owner(secret) == s.Name }, c.Secrets)
 	}
 	return p
 }
@@ -60,12 +60,20 @@ func (p *Performer) Open(ctx context.Context) error {
 	for _, s := range p.config.Services.all {
 		d, err := p.config.Pool.Calls(ctx, s.Name, s.MaxInFlight, batch)
 		if err != nil {
-			stop(p.taking)
+			p.Close()
 			return err
 		}
 		p.taking = append(p.taking, d)
 	}
 	return nil
+}
+
+// Close ends what Open opened, in place of Run.
+func (p *Performer) Close() {
+	for _, d := range p.taking {
+		d.Close()
+	}
+	p.taking = nil
 }
 
 // Run performs calls of all services until ctx ends. It then takes no more, lets the calls under way end within the
@@ -313,34 +321,10 @@ func (s Service) wait(attempt int, asked time.Duration) time.Duration {
 // answer puts what came of a call on the stream, as a job of its context.
 func (p *Performer) answer(ctx context.Context, a job.Address, call job.Call, ans job.Answer) error {
 	ans.Attempts = call.Attempt
-	body, err := job.Encode(ans)
+	m, err := p.config.Keys.AnswerMessage(a, call.Service, call.ID, call.Trace, ans)
 	if err != nil {
 		return err
 	}
-	if len(body) > job.MaxJob-8<<10 {
-		body, err = job.Encode(job.Answer{
-			Status: ans.Status, Attempts: ans.Attempts, Duration: ans.Duration,
-			Failure: &job.Failure{Type: job.FailureTooLarge, Message: fmt.Sprintf("the answer has %d bytes as a job, at most %d are allowed", len(body), job.MaxJob)},
-		})
-		if err != nil {
-			return err
-		}
-	}
-	seq, index, err := job.ParseEffectID(call.ID)
-	if err != nil {
-		return err
-	}
-	origin := job.Origin{Address: a, Sequence: seq, Index: index}
-	m := job.Message{Subject: a.String(), Data: body, Header: map[string][]string{
-		job.HeaderID:     {p.config.Keys.MessageID(p.config.Keys.Signing(), "answer", origin)},
-		job.HeaderCaller: {call.Service},
-		job.HeaderCall:   {call.ID},
-		job.HeaderType:   {job.TypeAnswer},
-	}}
-	if call.Trace != "" {
-		m.Header[job.HeaderTrace] = []string{call.Trace}
-	}
-	p.config.Keys.Sign(&m)
 	return p.insist(ctx, a, call, m)
 }
 

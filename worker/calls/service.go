@@ -139,16 +139,6 @@ func (s Services) InFlight() map[string]int {
 // Has tells whether there is a service of that name.
 func (s Services) Has(name string) bool { return has(s.all, name) }
 
-// Named returns the service of that name.
-func (s Services) Named(name string) (Service, bool) {
-	for _, svc := range s.all {
-		if svc.Name == name {
-			return svc, true
-		}
-	}
-	return Service{}, false
-}
-
 // For returns the service that owns a URL: the one with the longest base that the URL lies under.
 func (s Services) For(raw string) (Service, error) {
 	u, err := url.Parse(raw)
@@ -212,5 +202,13 @@ func (s Service) target(u *url.URL) (*url.URL, error) {
 	return to, nil
 }
 
-// ownsSecret tells whether a secret may be sent to the service: its name begins with the service's.
-func (s Service) ownsSecret(name string) bool { return strings.HasPrefix(name, s.Name+"_") }
+// owner is the service that a secret may be sent to: the one with the longest name that the secret's begins with; empty when there is none.
+func (s Services) owner(secret string) string {
+	owner := ""
+	for _, svc := range s.all {
+		if strings.HasPrefix(secret, svc.Name+"_") && len(svc.Name) > len(owner) {
+			owner = svc.Name
+		}
+	}
+	return owner
+}

@@ -53,13 +53,13 @@ func TestTarget(t *testing.T) {
 
 func TestNewServices(t *testing.T) {
 	s := must(NewServices(Service{Name: "stripe", Endpoint: "http://127.0.0.1:1"}, Service{Name: Default, AllowPrivate: true}))(t)
-	stripe, _ := s.Named("stripe")
+	stripe, _ := named(s, "stripe")
 	equal(t, "URL of a stripe with an endpoint", stripe.URL, "https://api.stripe.com")
 	equal(t, "its errors", stripe.ErrorMember, true)
-	other, found := s.Named(Default)
+	other, found := named(s, Default)
 	equal(t, "default", found && other.AllowPrivate, true)
 	equal(t, "has", s.Has("stripe") && !s.Has("nobody"), true)
-	if _, found := s.Named("nobody"); found {
+	if _, found := named(s, "nobody"); found {
 		t.Error("a service that nobody declared")
 	}
 	equal(t, "timeout, attempts, backoff, wait", other.Timeout == 30*time.Second && other.Attempts == 8 && other.Backoff == 500*time.Millisecond &&
@@ -91,9 +91,11 @@ func TestSecretsFromEnv(t *testing.T) {
 		equal(t, name, value, want)
 		equal(t, name+" is there", found, want != "")
 	}
-	s := Service{Name: "stripe"}
-	for name, want := range map[string]bool{"stripe_key": true, "stripe_": true, "stripe": false, "stripes_key": false, "acme_key": false} {
-		equal(t, name, s.ownsSecret(name), want)
+	s := Services{[]Service{{Name: "stripe"}, {Name: "stripe_eu"}, {Name: Default}}}
+	for name, want := range map[string]string{
+		"stripe_key": "stripe", "stripe_": "stripe", "stripe": "", "stripes_key": "", "acme_key": "", "stripe_eu_key": "stripe_eu", "default_key": Default,
+	} {
+		equal(t, name, s.owner(name), want)
 	}
 }
 
@@ -147,4 +149,13 @@ func TestSecretIsStoredNowhere(t *testing.T) {
 			}
 		}
 	}
+}
+
+func named(s Services, name string) (Service, bool) {
+	for _, svc := range s.all {
+		if svc.Name == name {
+			return svc, true
+		}
+	}
+	return Service{}, false
 }
