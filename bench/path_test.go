@@ -41,7 +41,7 @@ func BenchmarkPath(b *testing.B) {
 // timed runs one side, and returns its time for one job.
 func timed(b *testing.B, name string, run func(b *testing.B, publisher, nc *nats.Conn, n int)) (perJob time.Duration) {
 	b.Run(name, func(b *testing.B) {
-		s, err := embedded.Start(embedded.Options{Store: b.TempDir()})
+		s, err := embedded.Start(embedded.Options{Store: b.TempDir(), MaxStore: 64 << 30})
 		if err != nil {
 			b.Fatal(err)
 		}

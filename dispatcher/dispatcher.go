@@ -7,7 +7,8 @@
 //
 // Dispatch returns once the stream has the job: from then on it will end exactly once, as done or as a dead letter. The
 // job's id is what makes a repeat harmless: dispatching a job again under the same id, after a time-out say, changes nothing
-// inside the stream's dedupe window of two minutes, nor later while fewer than 256 jobs of that context came between.
+// inside the stream's dedupe window of two minutes, nor later while fewer than 256 jobs of that context came between. The
+// window is the whole pool's: an id that was used for one context is a repeat in another, so ids are unique in the pool.
 package dispatcher
 
 import (
@@ -52,7 +53,7 @@ func New(nc *nats.Conn, c Config) (*Dispatcher, error) {
 
 // Job is a job to be dispatched. Exactly one of Script, Source and File is given.
 type Job struct {
-	ID       string    // default: a UUID of version 7. A job keeps its id when it is dispatched again
+	ID       string    // default: a UUID of version 7; unique in the pool. A job keeps its id when it is dispatched again
 	Worker   string    // the pool; default: the dispatcher's
 	Context  string    // default: the dispatcher's
 	Caller   string    // default: the dispatcher's

@@ -161,7 +161,7 @@ func TestDispatchRefuses(t *testing.T) {
 		{"source", dispatcher.Job{Source: " "}, `invalid job: malformed job: nothing to run: the body is empty and there is no Thence-Script`},
 		{"id", dispatcher.Job{ID: "a\r\nThence-Call: 1-0", Script: "a"}, `invalid job: malformed job: header Nats-Msg-Id: want at most 256 printable characters`},
 		{"space", dispatcher.Job{ID: " a", Script: "a"}, `invalid job: header Nats-Msg-Id: " a" has space at its ends`},
-		{"caller", dispatcher.Job{Caller: strings.Repeat("a", 129), Script: "a"}, `invalid job: malformed job: header Thence-Caller: want at most 128 printable characters`},
+		{"caller", dispatcher.Job{Caller: strings.Repeat("a", 162), Script: "a"}, `invalid job: malformed job: header Thence-Caller: want at most 161 printable characters`},
 		{"trace", dispatcher.Job{Trace: "a\nb", Script: "a"}, `invalid job: trace "a\nb": want a W3C traceparent`},
 		{"data", dispatcher.Job{Data: func() {}, Script: "a"}, `invalid job: data: json: unsupported type: func()`},
 		{"raw data", dispatcher.Job{Data: json.RawMessage(`{`), Script: "a"},

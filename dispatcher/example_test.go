@@ -21,7 +21,7 @@ func Example() {
 		return
 	}
 	defer func() { _ = os.RemoveAll(store) }()
-	server, err := embedded.Start(embedded.Options{Store: store})
+	server, err := embedded.Start(embedded.Options{Store: store, MaxStore: 16 << 30})
 	if err != nil {
 		fmt.Println(err)
 		return

@@ -68,7 +68,7 @@ func newCluster(t *testing.T) *cluster {
 
 func (c *cluster) start() {
 	c.t.Helper()
-	server, err := embedded.Start(embedded.Options{Store: c.store, Listen: c.listen})
+	server, err := embedded.Start(embedded.Options{Store: c.store, Listen: c.listen, MaxStore: 64 << 30})
 	if err != nil {
 		c.t.Fatal(err)
 	}

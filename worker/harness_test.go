@@ -26,6 +26,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 type bed struct {
 	t      *testing.T
 	store  string
+	listen string
 	server *embedded.Server
 	nc     *nats.Conn
 	pool   *stream.Pool
@@ -40,13 +41,22 @@ func newBed(t *testing.T) *bed {
 	return b
 }
 
+// newListeningBed is a bed that others can reach over TCP.
+func newListeningBed(t *testing.T) *bed {
+	t.Helper()
+	b := &bed{t: t, store: t.TempDir(), listen: "127.0.0.1:0"}
+	b.start()
+	t.Cleanup(b.close)
+	return b
+}
+
 func (b *bed) start() {
 	b.t.Helper()
 	var err error
-	if b.server, err = embedded.Start(embedded.Options{Store: b.store}); err != nil {
+	if b.server, err = embedded.Start(embedded.Options{Store: b.store, Listen: b.listen, MaxStore: 64 << 30}); err != nil {
 		b.t.Fatal(err)
 	}
-	if b.nc, err = b.server.Connect(); err != nil {
+	if b.nc, err = b.server.Connect(nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {})); err != nil {
 		b.t.Fatal(err)
 	}
 	ctx := within(b.t, 10*time.Second)

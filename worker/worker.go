@@ -43,7 +43,7 @@ type Config struct {
 	Slots    int                              // contexts worked on at a time; default 128
 	Grace    time.Duration                    // how long work under way may take to end after Run's ctx did; default 20s
 	Replicas int                              // of the pool's streams, when Run has to make them; default 1
-	MaxBytes int64                            // of each of the pool's streams, likewise; default 1 GiB
+	MaxBytes int64                            // of each of the pool's streams, and a quarter of its contexts', likewise; default 1 GiB
 	Logger   *slog.Logger                     // default: slog.Default()
 }
 
@@ -177,7 +177,7 @@ func (w *Worker) setUp(ctx context.Context) (s setup, err error) {
 	s.performer = calls.New(calls.Config{
 		Pool: s.pool, Keys: s.keys, Services: w.services, Secrets: c.Secrets, Grace: c.Grace, Logger: c.Logger,
 	})
-	if err = s.performer.Open(ctx); err != nil {
+	if err := s.performer.Open(ctx); err != nil {
 		return s, err
 	}
 	if s.jobs, err = s.pool.Jobs(ctx, batch); err != nil {

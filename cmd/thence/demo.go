@@ -70,7 +70,7 @@ func (a *app) runDemo(ctx context.Context, stripe, price string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(store)) }()
-	server, err := embedded.Start(embedded.Options{Store: store, Listen: "127.0.0.1:0"})
+	server, err := embedded.Start(embedded.Options{Store: store, Listen: "127.0.0.1:0", MaxStore: 16 << 30})
 	if err != nil {
 		return err
 	}

@@ -37,7 +37,7 @@ func TestScript(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script", UpdateScripts: *update, RequireExplicitExec: true, RequireUniqueNames: true,
 		Setup: func(env *testscript.Env) error {
-			server, err := embedded.Start(embedded.Options{Store: filepath.Join(env.WorkDir, ".nats"), Listen: "127.0.0.1:0"})
+			server, err := embedded.Start(embedded.Options{Store: filepath.Join(env.WorkDir, ".nats"), Listen: "127.0.0.1:0", MaxStore: 64 << 30})
 			if err != nil {
 				return err
 			}

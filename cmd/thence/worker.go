@@ -42,7 +42,7 @@ type storageFlags struct {
 
 func (s *storageFlags) register(f *pflag.FlagSet) {
 	f.IntVar(&s.replicas, "replicas", 1, "replicas of the pool's streams, if they have to be made (3 in production)")
-	f.Int64Var(&s.maxBytes, "max-bytes", 1<<30, "bytes that each of the pool's streams may hold, if they have to be made")
+	f.Int64Var(&s.maxBytes, "max-bytes", 1<<30, "bytes that each of the pool's streams may hold, and its contexts four times that, if they have to be made")
 }
 
 func (s *storageFlags) options() stream.Options {
@@ -141,8 +141,8 @@ func (w workerFlags) check() error {
 		return errors.New("--pool is missing: which worker pool is this a worker of?")
 	case w.slots < 1:
 		return fmt.Errorf("--slots %d: want 1 or more", w.slots)
-	case w.grace < 0:
-		return fmt.Errorf("--grace %s: want 0s or more", w.grace)
+	case w.grace <= 0:
+		return fmt.Errorf("--grace %s: want more than 0s", w.grace)
 	}
 	return errors.Join(job.ValidPool(w.pool), w.storage.check())
 }

@@ -96,9 +96,8 @@ func (p *Pool) RoomForCalls(ctx context.Context) error {
 	if !due {
 		return full
 	}
-	full, err := p.callsFull(ctx)
-	if err != nil {
-		return nil // the publish that follows meets the same, and says so
+	if now, err := p.callsFull(ctx); err == nil { // else as it was: the publish that follows meets the same, and says so
+		full = now
 	}
 	p.room.mu.Lock()
 	p.room.full = full

@@ -19,7 +19,7 @@ import (
 // Options say how streams are made. They have no effect on streams that exist.
 type Options struct {
 	Replicas int   // of every stream; default 1
-	MaxBytes int64 // of every stream; default 1 GiB
+	MaxBytes int64 // of every stream, and a quarter of the contexts' bucket; default 1 GiB
 
 	Services map[string]int // whose calls get a consumer, and how many of them may be in flight at a time
 }
@@ -37,6 +37,9 @@ func (o Options) withDefaults() Options {
 // minFirstSeq tells a stream that was made by us from one that was not: ours begin at the time in microseconds, so that a
 // stream which was deleted and made again goes on above the old one, and no ack held from the old one can touch it.
 const minFirstSeq = 1e15
+
+// bucketShare is how much larger the contexts' bucket is than the streams: it keeps up to 64 commits of every context there is.
+const bucketShare = 4
 
 // callsBound names the bound of the calls stream, in bytes, in its metadata.
 const callsBound = "thence_max_bytes"
@@ -237,7 +240,7 @@ func (p *Pool) ensureBucket(ctx context.Context, o Options) error {
 	if errors.Is(err, jetstream.ErrBucketNotFound) {
 		kv, err = p.js.CreateKeyValue(ctx, jetstream.KeyValueConfig{
 			Bucket: p.Name, Description: "Thence: contexts of the worker pool " + p.Name,
-			History: history, MaxBytes: o.MaxBytes, Replicas: o.Replicas, Storage: jetstream.FileStorage,
+			History: history, MaxBytes: bucketShare * o.MaxBytes, Replicas: o.Replicas, Storage: jetstream.FileStorage,
 		})
 		if errors.Is(err, jetstream.ErrBucketExists) {
 			kv, err = p.js.KeyValue(ctx, p.Name)
