@@ -1,5 +1,5 @@
-// Package bench measures the whole path of a job beside raw JetStream, in one process and one run, so that the ratio means something on
-// any machine.
+// Package bench measures the whole path of a job beside raw JetStream, in one process and one run, so that the ratio
+// means something on any machine.
 package bench
 
 import (
@@ -25,8 +25,9 @@ import (
 // contexts is how many contexts the jobs are spread over.
 const contexts = 200
 
-// BenchmarkPath takes each job all the way: dispatched, its script run on its context's state, committed, acked. ratio is the speed beside
-// that of raw JetStream, publish-consume-ack of the same messages by as many callers on a work queue of the same kind.
+// BenchmarkPath takes each job all the way: dispatched, its script run on its context's state, committed, acked. ratio
+// is the speed beside that of raw JetStream, publish-consume-ack of the same messages by as many callers on a work
+// queue of the same kind.
 func BenchmarkPath(b *testing.B) {
 	raw := timed(b, "raw", runRaw)
 	thence := timed(b, "thence", runThence)
@@ -70,7 +71,8 @@ func connect(b *testing.B, s *embedded.Server) *nats.Conn {
 	return nc
 }
 
-// callers is how many callers publish side by side, each waiting for the stream's ack before its next job, as dispatcher.Dispatch does.
+// callers is how many callers publish side by side, each waiting for the stream's ack before its next job, as
+// dispatcher.Dispatch does.
 const callers = 64
 
 // publish publishes n jobs, those of a context in order.

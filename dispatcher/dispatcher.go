@@ -6,9 +6,10 @@
 //	report, err := d.Await(ctx, receipt)
 //
 // Dispatch returns once the stream has the job: from then on it will end exactly once, as done or as a dead letter. The
-// job's id is what makes a repeat harmless: dispatching a job again under the same id, after a time-out say, changes nothing
-// inside the stream's dedupe window of two minutes, nor later while fewer than 256 jobs of that context came between. The
-// window is the whole pool's: an id that was used for one context is a repeat in another, so ids are unique in the pool.
+// job's id is what makes a repeat harmless: dispatching a job again under the same id, after a time-out say, changes
+// nothing inside the stream's dedupe window of two minutes, nor later while fewer than 256 jobs of that context came
+// between. The window is the whole pool's: an id that was used for one context is a repeat in another, so ids are
+// unique in the pool.
 package dispatcher
 
 import (

@@ -7,7 +7,8 @@ import (
 	"time"
 )
 
-// TestDemo: the demo kills a worker in the middle of a call, the other one takes over, both flows end, and each payment was made once.
+// TestDemo: the demo kills a worker in the middle of a call, the other one takes over, both flows end, and each payment
+// was made once.
 func TestDemo(t *testing.T) {
 	if testing.Short() {
 		t.Skip("waits for the ack wait of a killed worker")

@@ -117,7 +117,8 @@ func (r *reader) follow(ctx context.Context, command string) {
 	}
 }
 
-// up starts what runs on, on another address and with the imitated Stripe, and makes its server the one of what follows.
+// up starts what runs on, on another address and with the imitated Stripe, and makes its server the one of what
+// follows.
 func (r *reader) up(args []string) {
 	r.t.Helper()
 	r.cluster.server.Close() // its address is free now

@@ -11,7 +11,8 @@ import (
 	"github.com/thence-dev/thence/internal/job"
 )
 
-// TestHotContext: a context with 20,000 queued jobs does not keep 100 others waiting, although all of them were published after it.
+// TestHotContext: a context with 20,000 queued jobs does not keep 100 others waiting, although all of them were
+// published after it.
 func TestHotContext(t *testing.T) {
 	t.Parallel()
 	hot := 20_000

@@ -9,7 +9,8 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// TestNothingPolls: what an idle worker asks of the server in 30 seconds are long pulls, a few a consumer, and nothing else.
+// TestNothingPolls: what an idle worker asks of the server in 30 seconds are long pulls, a few a consumer, and nothing
+// else.
 func TestNothingPolls(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes 30 seconds: run without -short")

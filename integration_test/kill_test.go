@@ -17,8 +17,8 @@ import (
 	"github.com/thence-dev/thence/internal/job"
 )
 
-// The scripts of the kill test. Every fifth job of a context makes a call, whose answer is counted; every tenth sends a job to
-// another context. A job that meets a state other than its predecessor's leaves a trace of it.
+// The scripts of the kill test. Every fifth job of a context makes a call, whose answer is counted; every tenth sends a
+// job to another context. A job that meets a state other than its predecessor's leaves a trace of it.
 var killScripts = map[string]string{
 	"count": `
 context := import("context")
@@ -62,8 +62,8 @@ type killSize struct {
 	patience       time.Duration
 }
 
-// TestKill: nothing is lost, nothing happens twice, and each context's order is kept, while one of two workers is killed again
-// and again and the server is restarted once. Callers publish some jobs twice.
+// TestKill: nothing is lost, nothing happens twice, and each context's order is kept, while one of two workers is
+// killed again and again and the server is restarted once. Callers publish some jobs twice.
 func TestKill(t *testing.T) {
 	t.Parallel()
 	size := killSize{contexts: 200, jobs: 25, kills: 5, patience: 2 * time.Minute}
@@ -109,8 +109,8 @@ func TestKill(t *testing.T) {
 		size.contexts*size.jobs, size.contexts, calls, len(remote.asked), size.kills, took.Round(time.Millisecond))
 }
 
-// publish dispatches the jobs, each context's in order, every seventh twice. While the server is away it tries again under the
-// same id.
+// publish dispatches the jobs, each context's in order, every seventh twice. While the server is away it tries again
+// under the same id.
 func publish(ctx context.Context, nc *nats.Conn, api string, size killSize) error {
 	d, err := dispatcher.New(nc, dispatcher.Config{Worker: "p", Caller: "test"})
 	if err != nil {

@@ -1,5 +1,5 @@
-// Package integration_test holds the tests of the whole system: real NATS servers, real worker processes that are killed, the
-// real nats CLI, and APIs on loopback that record what they were asked.
+// Package integration_test holds the tests of the whole system: real NATS servers, real worker processes that are
+// killed, the real nats CLI, and APIs on loopback that record what they were asked.
 package integration_test
 
 import (

@@ -30,8 +30,8 @@ type asks struct {
 	Failed             json.RawMessage
 }
 
-// TestStopHandsOver: a worker that gets SIGTERM lets its call end within the grace period when it can, gives it back when it can't, and
-// exits 0; another worker takes the call over at once, under the same Idempotency-Key.
+// TestStopHandsOver: a worker that gets SIGTERM lets its call end within the grace period when it can, gives it back
+// when it can't, and exits 0; another worker takes the call over at once, under the same Idempotency-Key.
 func TestStopHandsOver(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
@@ -101,8 +101,8 @@ func TestSecondSignal(t *testing.T) {
 	remote.checkKeys(t, 1)
 }
 
-// TestServerAway: while NATS is away a worker waits, says so once, and goes on by itself. A worker that is started before the server waits
-// for it too.
+// TestServerAway: while NATS is away a worker waits, says so once, and goes on by itself. A worker that is started
+// before the server waits for it too.
 func TestServerAway(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
@@ -126,7 +126,8 @@ func TestServerAway(t *testing.T) {
 	}
 }
 
-// TestSecretsStayOut: the value of a secret is in no message of any stream, no log and no page, whatever becomes of its calls.
+// TestSecretsStayOut: the value of a secret is in no message of any stream, no log and no page, whatever becomes of its
+// calls.
 func TestSecretsStayOut(t *testing.T) {
 	t.Parallel()
 	const canary = "sk_test_canary_51H8b2kQz"

@@ -26,8 +26,8 @@ import (
 	"github.com/thence-dev/thence/internal/job"
 )
 
-// TestSubjectsExamples decodes every example of subjects.md with the types that workers decode it with, parses every job, and verifies every
-// proof with the keys that the page shows.
+// TestSubjectsExamples decodes every example of subjects.md with the types that workers decode it with, parses every
+// job, and verifies every proof with the keys that the page shows.
 func TestSubjectsExamples(t *testing.T) {
 	all, _ := blocks(t, "subjects.md")
 	var keys job.Keyring
@@ -170,8 +170,8 @@ func (b block) verify(t *testing.T, keys job.Keyring, m job.Message) {
 	}
 }
 
-// TestSubjectsIsComplete: the page names every header, content type, reason, outcome and size that the code has, and every field of what is
-// stored.
+// TestSubjectsIsComplete: the page names every header, content type, reason, outcome and size that the code has, and
+// every field of what is stored.
 func TestSubjectsIsComplete(t *testing.T) {
 	_, text := blocks(t, "subjects.md")
 	want := []string{job.JobsStream("payments"), job.CallsStream("payments"), job.DeadStream("payments"), job.ContextsStream("payments"), "`" + job.KeysBucket + "`"}
@@ -249,7 +249,8 @@ func fields(done map[reflect.Type]bool, types ...reflect.Type) []string {
 	return names
 }
 
-// TestSubjectsSettings compares the settings that the page shows with those of the streams and consumers that a worker makes.
+// TestSubjectsSettings compares the settings that the page shows with those of the streams and consumers that a worker
+// makes.
 func TestSubjectsSettings(t *testing.T) {
 	c := newCluster(t)
 	startPayments(t, c)
@@ -345,8 +346,8 @@ func compacted(t *testing.T, raw json.RawMessage) string {
 	return strings.TrimSpace(b.String())
 }
 
-// TestSubjectsPermissions runs a caller and a worker with the permissions that the page shows: they can do their work, and the caller
-// nothing else.
+// TestSubjectsPermissions runs a caller and a worker with the permissions that the page shows: they can do their work,
+// and the caller nothing else.
 func TestSubjectsPermissions(t *testing.T) {
 	users := []*server.User{{Username: "operator", Password: "o"}}
 	all, _ := blocks(t, "subjects.md")

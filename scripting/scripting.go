@@ -8,12 +8,12 @@
 // A script never waits. What it asks of the outside world (an HTTP call, a job for another context) is recorded as an
 // [Effect] in the order in which it was asked, and carried out by the caller of Run once the outcome is stored.
 //
-// Scripts are Tengo 2.17, with differences that a script's author should know. Maps are in key order. Ints and floats stay
-// apart in JSON: 2 is an int and 2.0 a float, both ways; an int that does not fit into 64 bits becomes a float. Arrays,
-// slices and immutable values are copies that share nothing. data is the job's data in the script that runs (not in
-// those that it imports), print writes a line to the output, and secret("name") stands for a secret that the script
-// never sees. What import offers is fixed: context, job, http, flow, log and stripe are Thence's; text, math, json,
-// times, rand, fmt, base64, hex and enum are Tengo's, without what would reach outside the job; and the library's
+// Scripts are Tengo 2.17, with differences that a script's author should know. Maps are in key order. Ints and floats
+// stay apart in JSON: 2 is an int and 2.0 a float, both ways; an int that does not fit into 64 bits becomes a float.
+// Arrays, slices and immutable values are copies that share nothing. data is the job's data in the script that runs
+// (not in those that it imports), print writes a line to the output, and secret("name") stands for a secret that the
+// script never sees. What import offers is fixed: context, job, http, flow, log and stripe are Thence's; text, math,
+// json, times, rand, fmt, base64, hex and enum are Tengo's, without what would reach outside the job; and the library's
 // scripts import each other by name. An imported script is evaluated once, before the script that imports it.
 //
 // Start with [NewLibrary], hand the library to [NewEngine], and call [Engine.Run] for each job. Values cross this
@@ -104,8 +104,8 @@ type Call struct {
 	Tag            []byte        // JSON; nil: none
 }
 
-// Header is one line of a request's header. With Secret the line's value is Value (a prefix such as "Bearer ") followed by
-// the secret of that name, put in where the request is sent.
+// Header is one line of a request's header. With Secret the line's value is Value (a prefix such as "Bearer ") followed
+// by the secret of that name, put in where the request is sent.
 type Header struct {
 	Name   string `json:"name"`
 	Value  string `json:"value,omitempty"`

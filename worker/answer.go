@@ -9,8 +9,8 @@ import (
 	"github.com/thence-dev/thence/internal/job"
 )
 
-// answerFacts are an answer as a script sees it: the body parsed by what it is, the response, and the failure if it was one.
-// A job that has nothing of a kind gets nil.
+// answerFacts are an answer as a script sees it: the body parsed by what it is, the response, and the failure if it was
+// one. A job that has nothing of a kind gets nil.
 func answerFacts(a *job.Answer) (data, response, failure []byte) {
 	data = bodyData(a)
 	if a.Status != 0 {

@@ -14,8 +14,8 @@ import (
 	"github.com/thence-dev/thence/internal/stream"
 )
 
-// brittle is a journal that dies at a given operation: before it, or after it with its answer lost. From then on it answers nothing, as a
-// process that was killed.
+// brittle is a journal that dies at a given operation: before it, or after it with its answer lost. From then on it
+// answers nothing, as a process that was killed.
 type brittle struct {
 	journal
 	after bool
@@ -92,7 +92,8 @@ context.set("n", context.get("n", 0) + 1)
 	"fails": `x := undefined; x.y()`,
 }
 
-// drive takes contexts as far as there are jobs, as a worker's lanes do. Each ack is an operation at which the process may die.
+// drive takes contexts as far as there are jobs, as a worker's lanes do. Each ack is an operation at which the process
+// may die.
 func (b *bed) drive(ctx context.Context, r *rounds, br *brittle) error {
 	js, err := jetstream.New(b.nc)
 	if err != nil {
@@ -147,8 +148,8 @@ func (b *bed) process(left int, after bool) (*rounds, *brittle) {
 	return r, br
 }
 
-// TestCrashAtEveryStep kills a worker before and after each of its operations, lets another go on, and checks that every job took effect
-// once, and every effect is there once: rules 1, 3, 4, 5, 6 and 7.
+// TestCrashAtEveryStep kills a worker before and after each of its operations, lets another go on, and checks that
+// every job took effect once, and every effect is there once: rules 1, 3, 4, 5, 6 and 7.
 func TestCrashAtEveryStep(t *testing.T) {
 	steps := crashRun(t, -2, false, false)
 	if steps < 20 {
@@ -164,7 +165,8 @@ func TestCrashAtEveryStep(t *testing.T) {
 	}
 }
 
-// crashRun publishes, works until the crash, perhaps restarts the server, which then has forgotten the ids of acked messages, works on, and checks.
+// crashRun publishes, works until the crash, perhaps restarts the server, which then has forgotten the ids of acked
+// messages, works on, and checks.
 func crashRun(t *testing.T, left int, after, restart bool) int {
 	t.Helper()
 	b := newBed(t)
@@ -219,7 +221,8 @@ func (b *bed) checkCrash(ctx context.Context) {
 	}
 }
 
-// stale is a journal whose direct reads lag: the first of each kind is answered by a replica that has heard of nothing yet.
+// stale is a journal whose direct reads lag: the first of each kind is answered by a replica that has heard of nothing
+// yet.
 type stale struct {
 	journal
 	contexts, jobs int
@@ -239,7 +242,8 @@ func (s *stale) NextJob(ctx context.Context, name string, from uint64) (job.Mess
 	return s.journal.NextJob(ctx, name, from)
 }
 
-// TestStaleReads: reads that lag make a worker ask the leaders; no job is run twice or taken for gone, and nothing is acked on them.
+// TestStaleReads: reads that lag make a worker ask the leaders; no job is run twice or taken for gone, and nothing is
+// acked on them.
 func TestStaleReads(t *testing.T) {
 	b := newBed(t)
 	ctx := within(t, 20*time.Second)
@@ -281,7 +285,8 @@ func TestGone(t *testing.T) {
 	}
 }
 
-// TestAhead: a worker stops with a clear message when a context is ahead of its stream, rather than take new jobs for applied ones (rule 2).
+// TestAhead: a worker stops with a clear message when a context is ahead of its stream, rather than take new jobs for
+// applied ones (rule 2).
 func TestAhead(t *testing.T) {
 	b := newBed(t)
 	ahead, err := job.Encode(job.Commit{Version: job.Version, State: []byte(`{}`), Applied: uint64(time.Now().Add(time.Hour).UnixMicro())})
@@ -306,8 +311,8 @@ func TestAhead(t *testing.T) {
 	}
 }
 
-// TestPoison: a job that workers do not come back from is a dead letter after five of them, and its context goes on (rule 8). Being handed out
-// often is no crime: a job that waited long is run.
+// TestPoison: a job that workers do not come back from is a dead letter after five of them, and its context goes on
+// (rule 8). Being handed out often is no crime: a job that waited long is run.
 func TestPoison(t *testing.T) {
 	b := newBed(t)
 	ctx := within(t, 30*time.Second)
@@ -347,7 +352,8 @@ func TestPoison(t *testing.T) {
 // here does it at once: there is one lane, and no slot to give up.
 func here(do func() error) error { return do() }
 
-// TestRefusedEffect: an effect that its stream refuses for good becomes a dead letter, and its context goes on. Until then it is tried again.
+// TestRefusedEffect: an effect that its stream refuses for good becomes a dead letter, and its context goes on. Until
+// then it is tried again.
 func TestRefusedEffect(t *testing.T) {
 	b := newBed(t)
 	ctx := within(t, 20*time.Second)

@@ -32,8 +32,8 @@ flow.dispatch({worker: "nowhere", context: "a", script: "count"})
 `,
 }
 
-// TestDead: a job that can't run becomes a dead letter with its reason, its place in the script and its original message. Its context keeps its
-// state and goes on.
+// TestDead: a job that can't run becomes a dead letter with its reason, its place in the script and its original
+// message. Its context keeps its state and goes on.
 func TestDead(t *testing.T) {
 	b := newBed(t)
 	c := b.config(counting)
@@ -124,8 +124,8 @@ func TestStray(t *testing.T) {
 	}
 }
 
-// TestForged: an answer that nobody can prove never reaches a script; nor does a forged effect, which could make the real one be taken for a
-// repeat (rules 5 and 6).
+// TestForged: an answer that nobody can prove never reaches a script; nor does a forged effect, which could make the
+// real one be taken for a repeat (rules 5 and 6).
 func TestForged(t *testing.T) {
 	b := newBed(t)
 	b.work(b.config(counting))
@@ -165,7 +165,8 @@ func TestLate(t *testing.T) {
 	}
 }
 
-// TestRepeat: a caller's job that comes again after the server has forgotten its id takes no effect (rule 6, recent ids).
+// TestRepeat: a caller's job that comes again after the server has forgotten its id takes no effect (rule 6, recent
+// ids).
 func TestRepeat(t *testing.T) {
 	b := newBed(t)
 	stop := b.work(b.config(counting))
@@ -202,8 +203,8 @@ func TestRecentIsBounded(t *testing.T) {
 	}
 }
 
-// TestMarks: a context takes each effect of another once, whatever order repeats come in, and remembers the 1,000 sources that it used last
-// (rule 6).
+// TestMarks: a context takes each effect of another once, whatever order repeats come in, and remembers the 1,000
+// sources that it used last (rule 6).
 func TestMarks(t *testing.T) {
 	take := func(marks map[string]job.Mark, at uint64, source string, seq uint64, index int) (string, map[string]job.Mark) {
 		tr := trial{
@@ -245,8 +246,8 @@ func TestMarks(t *testing.T) {
 	}
 }
 
-// TestAnswerThatFails: a response script that fails is a dead letter, closes its call, and runs the call's error script once, with the type script_error
-// (rule 16). When that fails too, that is the end.
+// TestAnswerThatFails: a response script that fails is a dead letter, closes its call, and runs the call's error script
+// once, with the type script_error (rule 16). When that fails too, that is the end.
 func TestAnswerThatFails(t *testing.T) {
 	b := newBed(t)
 	b.work(b.config(map[string]string{

@@ -13,7 +13,8 @@ import (
 	"github.com/thence-dev/thence/internal/stream"
 )
 
-// publishRaw publishes a message with a header block that no client library would write, and returns once the stream has it.
+// publishRaw publishes a message with a header block that no client library would write, and returns once the stream
+// has it.
 func (b *bed) publishRaw(subject, header, body string) {
 	b.t.Helper()
 	conn, err := net.Dial("tcp", strings.TrimPrefix(b.server.URL(), "nats://"))
@@ -37,8 +38,8 @@ func (b *bed) publishRaw(subject, header, body string) {
 	b.t.Fatal("the stream has not taken the message")
 }
 
-// TestRawHeaders: a header block that can't be read, or that hides what the server writes behind it, makes a dead letter at worst, and neither holds its
-// context up nor makes a job take effect twice.
+// TestRawHeaders: a header block that can't be read, or that hides what the server writes behind it, makes a dead
+// letter at worst, and neither holds its context up nor makes a job take effect twice.
 func TestRawHeaders(t *testing.T) {
 	const script = `context := import("context"); context.set("raw", context.get("raw", 0) + 1)`
 	for name, header := range map[string]string{
@@ -85,7 +86,8 @@ func TestLongContext(t *testing.T) {
 	}
 }
 
-// TestLargeDeath: a job that dies with all that it may bring along has a dead letter that fits, and its context goes on.
+// TestLargeDeath: a job that dies with all that it may bring along has a dead letter that fits, and its context goes
+// on.
 func TestLargeDeath(t *testing.T) {
 	b := newBed(t)
 	b.work(b.config(map[string]string{
@@ -123,8 +125,8 @@ for i := 0; i < 50; i++ {
 	}
 }
 
-// TestBothFull: calls that wait for room give way in the end, as the answers that would make room may wait behind the jobs that wait for the
-// calls.
+// TestBothFull: calls that wait for room give way in the end, as the answers that would make room may wait behind the
+// jobs that wait for the calls.
 func TestBothFull(t *testing.T) {
 	b := newBed(t)
 	ctx := within(t, 20*time.Second)

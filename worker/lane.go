@@ -17,10 +17,11 @@ import (
 
 // intake takes deliveries, sorts them into lanes, one a context, and keeps each until its job has taken effect.
 //
-// A lane is a goroutine that lives while its context has deliveries. At most slots of them work at a time; a lane gives its slot up now
-// and then, so a context with many jobs starves nobody. Of a lane's deliveries the first few are held: kept alive
-// with in-progress acks. The others are parked: given back with a long delay, and acked all the same once their job has taken effect, because the lane
-// goes through its context by reading heads, not by waiting for deliveries.
+// A lane is a goroutine that lives while its context has deliveries. At most slots of them work at a time; a lane gives
+// its slot up now and then, so a context with many jobs starves nobody. Of a lane's deliveries the first few are held:
+// kept alive with in-progress acks. The others are parked: given back with a long delay, and acked all the same once
+// their job has taken effect, because the lane goes through its context by reading heads, not by waiting for
+// deliveries.
 type intake struct {
 	rounds  *rounds
 	slots   *semaphore.Weighted
@@ -91,8 +92,8 @@ func newIntake(r *rounds, slots int, ackWait time.Duration) *intake {
 	return in
 }
 
-// add puts a delivery into its lane, and starts the lane when there is none. It blocks while too many deliveries are held. ctx is
-// that of the lanes.
+// add puts a delivery into its lane, and starts the lane when there is none. It blocks while too many deliveries are
+// held. ctx is that of the lanes.
 func (in *intake) add(ctx context.Context, d *stream.Delivery) {
 	in.rounds.sawSequence(d.Message.Sequence)
 	a, err := job.ParseAddress(d.Message.Subject)
@@ -192,8 +193,8 @@ func (in *intake) work(ctx context.Context, l *lane, g goal) error {
 	return in.rounds.advance(ctx, g)
 }
 
-// next chooses the lane's next goal: its first delivery, or, where others may have left jobs behind, whatever there is. It ends the lane when
-// there is none.
+// next chooses the lane's next goal: its first delivery, or, where others may have left jobs behind, whatever there is.
+// It ends the lane when there is none.
 func (in *intake) next(ctx context.Context, l *lane) (goal, bool) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
@@ -264,8 +265,8 @@ func (in *intake) applied(l *lane, seq uint64) {
 	}
 }
 
-// ack sends acks until the lanes have ended and acks is closed. Lanes leave theirs here, as a connection's lock is held while it writes: a lane that
-// waited for it could not run its next job meanwhile.
+// ack sends acks until the lanes have ended and acks is closed. Lanes leave theirs here, as a connection's lock is held
+// while it writes: a lane that waited for it could not run its next job meanwhile.
 func (in *intake) ack() {
 	for d := range in.acks {
 		in.try(d.Ack())

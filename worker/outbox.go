@@ -29,15 +29,16 @@ type outbox struct {
 	maxLetter int           // bytes of a dead letter
 }
 
-// publish puts a commit's effects on their streams: effects to one subject in order, each stored before the next is sent (rule 4); subjects side
-// by side. Each is tried once; how to go on after an error is for insist.
+// publish puts a commit's effects on their streams: effects to one subject in order, each stored before the next is
+// sent (rule 4); subjects side by side. Each is tried once; how to go on after an error is for insist.
 func (o *outbox) publish(ctx context.Context, f flush) error {
 	return o.each(ctx, f, func(ctx context.Context, i int, m job.Message) error {
 		return o.send(ctx, f.commit.Outbox[i].Kind, m)
 	})
 }
 
-// insist is publish until all effects are stored, or have been refused for so long that they became dead letters themselves.
+// insist is publish until all effects are stored, or have been refused for so long that they became dead letters
+// themselves.
 func (o *outbox) insist(ctx context.Context, f flush) error {
 	return o.each(ctx, f, func(ctx context.Context, i int, m job.Message) error {
 		return o.insistOn(ctx, f, i, m)
@@ -90,12 +91,13 @@ func (o *outbox) each(ctx context.Context, f flush, send func(context.Context, i
 	return group.Wait()
 }
 
-// patienceWhenFull is how long effects wait for room among the calls. Then they are published over the bound: the answers that would make room
-// may themselves be waiting for room among the jobs, which these effects hold up. What that adds is one outbox a context.
+// patienceWhenFull is how long effects wait for room among the calls. Then they are published over the bound: the
+// answers that would make room may themselves be waiting for room among the jobs, which these effects hold up. What
+// that adds is one outbox a context.
 const patienceWhenFull = 30 * time.Second
 
-// insistOn publishes one message until it is stored. A stream that is full, or gone, is asked again for a while; then the effect
-// becomes a dead letter and counts as published, so that its context can go on.
+// insistOn publishes one message until it is stored. A stream that is full, or gone, is asked again for a while; then
+// the effect becomes a dead letter and counts as published, so that its context can go on.
 func (o *outbox) insistOn(ctx context.Context, f flush, i int, m job.Message) error {
 	kind, began, refused := f.commit.Outbox[i].Kind, o.now(), time.Time{}
 	for wait := 20 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
@@ -123,7 +125,8 @@ func (o *outbox) insistOn(ctx context.Context, f flush, i int, m job.Message) er
 	}
 }
 
-// definite tells a refusal from a failure to get an answer. A calls stream over its bound is neither: it empties by itself.
+// definite tells a refusal from a failure to get an answer. A calls stream over its bound is neither: it empties by
+// itself.
 func definite(err error) bool {
 	var no *stream.Refusal
 	return errors.As(err, &no) || errors.Is(err, stream.ErrNoStream)
@@ -239,8 +242,8 @@ func (o *outbox) letter(f flush, e job.Error, m job.Original) job.DeadLetter {
 	}
 }
 
-// deadMessage is a dead letter on its way. The stream keeps one message a subject, so a repeat changes nothing (rule 7). Of a message that is too large
-// to go along its size and digest do.
+// deadMessage is a dead letter on its way. The stream keeps one message a subject, so a repeat changes nothing (rule
+// 7). Of a message that is too large to go along its size and digest do.
 func (o *outbox) deadMessage(a job.Address, id string, letter job.DeadLetter) job.Message {
 	body, err := job.Encode(letter)
 	if err != nil || len(body) > o.maxLetter {

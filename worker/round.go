@@ -26,8 +26,8 @@ type journal interface {
 	RoomForCalls(ctx context.Context) error
 }
 
-// rounds takes the jobs of contexts to their ends: head of the line, run, commit, outbox. It is used by many lanes at once, each context by one
-// of them (rule 1 of the protocol: one job of a context at a time in this process).
+// rounds takes the jobs of contexts to their ends: head of the line, run, commit, outbox. It is used by many lanes at
+// once, each context by one of them (rule 1 of the protocol: one job of a context at a time in this process).
 type rounds struct {
 	pool   string
 	log    *slog.Logger
@@ -42,9 +42,9 @@ type rounds struct {
 	patience time.Duration // how long a begun job is left to the worker that began it
 }
 
-// Poison: where a delivery was handed out more than suspiciousAfter times, each head on the way to it is counted in the context before it is
-// begun, and is a dead letter once workers began it maxTries times and did not come back. Delivery counts alone would not do: a job that waits behind its context
-// is handed out again and again without being begun.
+// Poison: where a delivery was handed out more than suspiciousAfter times, each head on the way to it is counted in the
+// context before it is begun, and is a dead letter once workers began it maxTries times and did not come back. Delivery
+// counts alone would not do: a job that waits behind its context is handed out again and again without being begun.
 const (
 	suspiciousAfter = 5
 	maxTries        = 5
@@ -65,8 +65,9 @@ type goal struct {
 	away func(do func() error) error
 }
 
-// advance takes a context on, job by job, until the goal's target has taken effect and its outbox is published. It runs the first job that
-// was not applied, whoever was handed it: nothing runs because it was delivered, only because it is the head (rule 1).
+// advance takes a context on, job by job, until the goal's target has taken effect and its outbox is published. It runs
+// the first job that was not applied, whoever was handed it: nothing runs because it was delivered, only because it is
+// the head (rule 1).
 func (r *rounds) advance(ctx context.Context, g goal) error {
 	leader := false
 	for {
@@ -119,8 +120,8 @@ func (r *rounds) reached(ctx context.Context, g goal, v view) error {
 	return nil
 }
 
-// checkAhead stops the worker when a context is ahead of its stream: then the stream was made anew with a clock that went back, or
-// the bucket comes from elsewhere, and new jobs would be taken for applied ones (rule 2).
+// checkAhead stops the worker when a context is ahead of its stream: then the stream was made anew with a clock that
+// went back, or the bucket comes from elsewhere, and new jobs would be taken for applied ones (rule 2).
 func (r *rounds) checkAhead(ctx context.Context, name string, applied uint64) error {
 	if applied <= r.seen.Load() {
 		return nil
@@ -176,8 +177,8 @@ func (r *rounds) load(ctx context.Context, name string, leader bool) (view, erro
 	return v, nil
 }
 
-// head returns the first job that was not applied. When it meets the applied one first, that one's ack is missing, and so
-// perhaps its outbox: it publishes that before it goes on.
+// head returns the first job that was not applied. When it meets the applied one first, that one's ack is missing, and
+// so perhaps its outbox: it publishes that before it goes on.
 func (r *rounds) head(ctx context.Context, v *view, g goal, leader bool) (job.Message, error) {
 	next := r.stream.NextJob
 	if leader {
@@ -210,7 +211,8 @@ func (r *rounds) flush(ctx context.Context, g goal, v *view, applied job.Message
 	return nil
 }
 
-// step runs the head and commits what came of it. A lost race is no error: the next turn of the loop sees what the winner did.
+// step runs the head and commits what came of it. A lost race is no error: the next turn of the loop sees what the
+// winner did.
 func (r *rounds) step(ctx context.Context, g goal, v view, head job.Message) error {
 	tries, err := r.begin(ctx, g, &v, head)
 	if err != nil || tries < 0 {
@@ -247,8 +249,8 @@ func (r *rounds) step(ctx context.Context, g goal, v view, head job.Message) err
 	return nil
 }
 
-// commit writes the context. Whatever goes wrong, what this process thought of the context is forgotten: only a commit that was acked
-// may be followed by its outbox (rule 3).
+// commit writes the context. Whatever goes wrong, what this process thought of the context is forgotten: only a commit
+// that was acked may be followed by its outbox (rule 3).
 func (r *rounds) commit(ctx context.Context, name string, encoded []byte, revision uint64) (uint64, error) {
 	got, err := r.stream.Commit(ctx, name, encoded, revision)
 	if err != nil {
@@ -257,8 +259,8 @@ func (r *rounds) commit(ctx context.Context, name string, encoded []byte, revisi
 	return got, err
 }
 
-// begin counts, in the context, that a job under suspicion is begun, and returns how often it has been. It returns a negative number when another
-// worker is at the job and the context has to be read anew.
+// begin counts, in the context, that a job under suspicion is begun, and returns how often it has been. It returns a
+// negative number when another worker is at the job and the context has to be read anew.
 func (r *rounds) begin(ctx context.Context, g goal, v *view, head job.Message) (int, error) {
 	last := v.commit.Tries
 	known := last != nil && last.Sequence == head.Sequence

@@ -17,8 +17,8 @@ import (
 	"github.com/thence-dev/thence/worker/calls"
 )
 
-// judge decides what becomes of a job. It is the one place where a job's fate is decided: run, dead, duplicate or late, each
-// of which is a commit. It touches nothing but the scripts' runner and the question whether a pool exists.
+// judge decides what becomes of a job. It is the one place where a job's fate is decided: run, dead, duplicate or late,
+// each of which is a commit. It touches nothing but the scripts' runner and the question whether a pool exists.
 type judge struct {
 	worker     string // this process, in reports
 	keys       job.Keyring
@@ -31,7 +31,8 @@ type judge struct {
 	now        func() time.Time
 }
 
-// Sizes that a commit is held to, beside those of scripting.Limits; together they stay below NATS' max_payload of 1 MiB.
+// Sizes that a commit is held to, beside those of scripting.Limits; together they stay below NATS' max_payload of 1
+// MiB.
 const (
 	maxOutbox  = 384 << 10
 	maxSources = 128 << 10
@@ -70,8 +71,8 @@ type trial struct {
 	began   time.Time
 }
 
-// decide returns the commit that ends the job, and its encoded form. An error means that nothing was decided: ctx ended, or the
-// server did not answer.
+// decide returns the commit that ends the job, and its encoded form. An error means that nothing was decided: ctx
+// ended, or the server did not answer.
 func (j *judge) decide(ctx context.Context, m job.Message, old job.Commit) (job.Commit, []byte, error) {
 	t := &trial{message: m, old: old, next: successor(old, m), began: j.now()}
 	outcome, err := j.try(ctx, t)
@@ -98,8 +99,8 @@ func (j *judge) poisoned(m job.Message, old job.Commit, tries int) (job.Commit, 
 	return j.bury(t, dead(job.ReasonPoison, "the job was begun %d times, and each time its worker did not come back", tries))
 }
 
-// bury closes the job as a dead letter. What is only there to be looked at gives way until the commit fits: close keeps enough room for the rest
-// in every commit that changes what the context keeps.
+// bury closes the job as a dead letter. What is only there to be looked at gives way until the commit fits: close keeps
+// enough room for the rest in every commit that changes what the context keeps.
 func (j *judge) bury(t *trial, d *death) (job.Commit, []byte, error) {
 	t.die(d)
 	var tooLarge *death
@@ -461,8 +462,8 @@ func (t *trial) facts() scripting.Job {
 	return f
 }
 
-// die makes the next commit that of a dead letter: the state as it was, nothing asked for but the letter itself and, when an
-// answer is dead, its call's error script (rule 16).
+// die makes the next commit that of a dead letter: the state as it was, nothing asked for but the letter itself and,
+// when an answer is dead, its call's error script (rule 16).
 func (t *trial) die(d *death) {
 	kept := t.next
 	t.next = successor(t.old, t.message)

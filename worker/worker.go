@@ -1,14 +1,15 @@
-// Package worker runs a pool's jobs: it takes each from the stream, runs its script, and stores the whole outcome in one
-// message before any of it is seen outside.
+// Package worker runs a pool's jobs: it takes each from the stream, runs its script, and stores the whole outcome in
+// one message before any of it is seen outside.
 //
-// One job is one transaction. A worker that is handed any job of a context reads the first job of that context which has
-// not taken effect, runs it on the context's state, and commits state, effects and report in one write that lands only if nobody
-// else changed the context meanwhile. Then it publishes the effects (calls and jobs), each under an id that is the same however often it
-// is published, and acks the job last. So a worker may be killed at any point: another one finds the stored outcome and goes on from there,
-// or finds none and runs the job as if for the first time. Any number of workers may share a pool; there are no locks and no leases.
+// One job is one transaction. A worker that is handed any job of a context reads the first job of that context which
+// has not taken effect, runs it on the context's state, and commits state, effects and report in one write that lands
+// only if nobody else changed the context meanwhile. Then it publishes the effects (calls and jobs), each under an id
+// that is the same however often it is published, and acks the job last. So a worker may be killed at any point:
+// another one finds the stored outcome and goes on from there, or finds none and runs the job as if for the first time.
+// Any number of workers may share a pool; there are no locks and no leases.
 //
-// [New] makes a worker, [Worker.Run] runs it until its context ends. The same process performs the pool's HTTP calls: see package
-// calls.
+// [New] makes a worker, [Worker.Run] runs it until its context ends. The same process performs the pool's HTTP calls:
+// see package calls.
 package worker
 
 import (
@@ -29,7 +30,8 @@ import (
 	"github.com/thence-dev/thence/worker/calls"
 )
 
-// Config says what a worker runs. Conn, Pool and Library must be given; the zero value of every other field takes its default.
+// Config says what a worker runs. Conn, Pool and Library must be given; the zero value of every other field takes its
+// default.
 type Config struct {
 	Conn    *nats.Conn         // the caller's, who closes it after Run; should reconnect for ever
 	Pool    string             // name of the worker pool: a-z A-Z 0-9 _ -, at most 32
@@ -117,9 +119,10 @@ func New(c Config) (*Worker, error) {
 	return &Worker{config: c.withDefaults(), services: services, ready: make(chan struct{})}, nil
 }
 
-// Run makes the pool's streams where they are missing and works until ctx ends; it then takes no more, lets what runs end within
-// the grace period, gives the rest back to other workers at once, and returns nil. It returns an error when the pool's streams can't be made or don't
-// fit (see [stream.ErrUnfit]), and when something is wrong that no retry can mend. While NATS is away it waits.
+// Run makes the pool's streams where they are missing and works until ctx ends; it then takes no more, lets what runs
+// end within the grace period, gives the rest back to other workers at once, and returns nil. It returns an error when
+// the pool's streams can't be made or don't fit (see [stream.ErrUnfit]), and when something is wrong that no retry can
+// mend. While NATS is away it waits.
 func (w *Worker) Run(ctx context.Context) error {
 	err := w.run(ctx)
 	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
@@ -132,12 +135,14 @@ func (w *Worker) Run(ctx context.Context) error {
 func (w *Worker) run(ctx context.Context) error {
 	c := w.config
 	set, err := w.setUp(ctx)
-	for err != nil && w.unreachable(err) && ctx.Err() == nil {
-		c.Logger.Warn("the pool can't be set up while NATS is away; trying on", "error", err)
+	for said := ""; err != nil && w.unreachable(err) && ctx.Err() == nil; set, err = w.setUp(ctx) {
+		if said != err.Error() {
+			said = err.Error()
+			c.Logger.Warn("the pool can't be set up yet; trying on", "error", err)
+		}
 		if err := pause(ctx, time.Second); err != nil {
 			return err
 		}
-		set, err = w.setUp(ctx)
 	}
 	if err != nil {
 		return err
@@ -212,8 +217,8 @@ func (w *Worker) rounds(pool *stream.Pool, keys job.Keyring) *rounds {
 // patience is how long a job under suspicion is left to a worker that began it: longer than its script may run.
 func patience(l scripting.Limits) time.Duration { return max(6*time.Second, 2*l.Time) }
 
-// takeJobs feeds deliveries to lanes until ctx ends. Stopping has two contexts: ctx ends the taking, work ends what still runs when the grace period is
-// over.
+// takeJobs feeds deliveries to lanes until ctx ends. Stopping has two contexts: ctx ends the taking, work ends what
+// still runs when the grace period is over.
 func (w *Worker) takeJobs(ctx context.Context, r *rounds, jobs *stream.Deliveries) error {
 	work, cut := context.WithCancel(context.WithoutCancel(ctx))
 	defer cut()
@@ -233,7 +238,8 @@ func (w *Worker) takeJobs(ctx context.Context, r *rounds, jobs *stream.Deliverie
 	return in.fatal
 }
 
-// stopOn ends the taking when ctx does, or a lane meets what no retry can mend, and cuts what runs when the grace period is over.
+// stopOn ends the taking when ctx does, or a lane meets what no retry can mend, and cuts what runs when the grace
+// period is over.
 func (w *Worker) stopOn(ctx context.Context, in *intake, jobs *stream.Deliveries, cut context.CancelFunc) error {
 	select {
 	case <-ctx.Done():

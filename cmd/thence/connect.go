@@ -95,7 +95,8 @@ func (a *app) connect(name string) (*nats.Conn, error) {
 	return nc, nil
 }
 
-// connectForEver opens a connection that outlives the server's absence, and waits until it is there. Each change is one line of log.
+// connectForEver opens a connection that outlives the server's absence, and waits until it is there. Each change is one
+// line of log.
 func (a *app) connectForEver(ctx context.Context, name string, log *slog.Logger) (*nats.Conn, error) {
 	opts, err := a.authentication()
 	if err != nil {

@@ -254,8 +254,8 @@ a call that is sent again keeps its Idempotency-Key, by which Stripe knows it.
 	return nil
 }
 
-// payments counts the payments that were asked for, by their keys, and the requests for them. A payment that was not carried out exactly once
-// is an error.
+// payments counts the payments that were asked for, by their keys, and the requests for them. A payment that was not
+// carried out exactly once is an error.
 func payments(all []stripefake.Request) (asked, requests int, err error) {
 	executed := map[string]int{}
 	for _, r := range all {

@@ -10,7 +10,8 @@ import (
 	"syscall"
 )
 
-// lockStore keeps a second server from writing to the same store, which would ruin it. The lock ends with the process, however that ends.
+// lockStore keeps a second server from writing to the same store, which would ruin it. The lock ends with the process,
+// however that ends.
 func lockStore(dir string) (unlock func(), err error) {
 	if err := os.MkdirAll(dir, 0o750); err != nil {
 		return nil, fmt.Errorf("--store: %w", err)

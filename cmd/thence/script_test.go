@@ -27,7 +27,8 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"thence": main})
 }
 
-// TestScript runs the program as a user does, each script beside a NATS server of its own in $NATS_URL. Beside testscript's own commands there are:
+// TestScript runs the program as a user does, each script beside a NATS server of its own in $NATS_URL. Beside
+// testscript's own commands there are:
 //
 //	exits CODE thence ...     run it, and want that exit code
 //	start NAME thence ...     run it in the background, and wait until its worker is ready

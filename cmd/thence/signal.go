@@ -7,8 +7,8 @@ import (
 	"syscall"
 )
 
-// untilSignal returns a context that the first SIGINT or SIGTERM ends, and with it what runs, in order. A second signal ends the process at
-// once. stop ends both.
+// untilSignal returns a context that the first SIGINT or SIGTERM ends, and with it what runs, in order. A second signal
+// ends the process at once. stop ends both.
 func untilSignal(ctx context.Context) (_ context.Context, stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	signals, stopped := make(chan os.Signal, 2), make(chan struct{})

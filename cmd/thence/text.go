@@ -10,8 +10,8 @@ import (
 	"github.com/thence-dev/thence/scripting"
 )
 
-// steers tells whether a character can move a terminal's cursor or turn text around. What callers, scripts and APIs wrote is printed
-// without them.
+// steers tells whether a character can move a terminal's cursor or turn text around. What callers, scripts and APIs
+// wrote is printed without them.
 func steers(r rune) bool {
 	return unicode.IsControl(r) || r >= 0x202a && r <= 0x202e || r >= 0x2066 && r <= 0x2069 || r == 0x2028 || r == 0x2029
 }
@@ -71,7 +71,8 @@ func cut(s string, width int) string {
 	return s
 }
 
-// wrap breaks a line behind commas and spaces, so that no part has more than width characters; where there are none, anywhere.
+// wrap breaks a line behind commas and spaces, so that no part has more than width characters; where there are none,
+// anywhere.
 func wrap(s string, width int) []string {
 	var lines []string
 	rest := []rune(s)

@@ -69,8 +69,8 @@ func (t *timeline) note(format string, args ...any) {
 // width is what a line of the timeline is made for.
 const width = 120
 
-// columns of a line: seconds, context, job, worker, caller, script, outcome, duration, what it asked for. A second line begins under the
-// script. A job is shown by the last digits of its sequence, with which the ids of its calls begin.
+// columns of a line: seconds, context, job, worker, caller, script, outcome, duration, what it asked for. A second line
+// begins under the script. A job is shown by the last digits of its sequence, with which the ids of its calls begin.
 const (
 	columns = "%7s  %-7s %-7s %-8s %-6s %-25s %-7s %7s  %s"
 	below   = 7 + 2 + 7 + 1 + 7 + 1 + 8 + 1 + 6 + 1

@@ -16,8 +16,8 @@ type row struct {
 	std    bool     // of what is not ours, the standard library only
 }
 
-// Data goes round one way: dispatcher, stream, worker, scripting, effects, stream. A new folder gets a row here, with the
-// reason in docs/adr if it is not plain from the name. A row for a folder that does not exist is fine.
+// Data goes round one way: dispatcher, stream, worker, scripting, effects, stream. A new folder gets a row here, with
+// the reason in docs/adr if it is not plain from the name. A row for a folder that does not exist is fine.
 var table = []row{
 	{folder: "internal/job", std: true},
 	{folder: "internal/stream", may: []string{"internal/job"}},

@@ -1,5 +1,5 @@
-// Package embedded runs a NATS server in this process: for `thence up`, for the demo, and for tests. It is a real server, with
-// file storage; only the process is shared.
+// Package embedded runs a NATS server in this process: for `thence up`, for the demo, and for tests. It is a real
+// server, with file storage; only the process is shared.
 package embedded
 
 import (

@@ -5,8 +5,8 @@ import "fmt"
 // maxAnswer is what an answer's body may have, so that headers have room.
 const maxAnswer = MaxJob - 8<<10
 
-// AnswerMessage is the job that brings a call's answer to its context, signed. It has the same id however often it is made. An answer that is too large
-// for a job becomes a failure that says so.
+// AnswerMessage is the job that brings a call's answer to its context, signed. It has the same id however often it is
+// made. An answer that is too large for a job becomes a failure that says so.
 func (k Keyring) AnswerMessage(a Address, service, call, trace string, ans Answer) (Message, error) {
 	seq, index, err := ParseEffectID(call)
 	if err != nil {

@@ -50,8 +50,8 @@ func (t *Text) UnmarshalJSON(b []byte) error {
 	return err
 }
 
-// HeaderLine is one line of an HTTP request's header. With Secret, the line is Value followed by the secret of that name, which
-// is put in where the request is sent and stands in no message.
+// HeaderLine is one line of an HTTP request's header. With Secret, the line is Value followed by the secret of that
+// name, which is put in where the request is sent and stands in no message.
 type HeaderLine struct {
 	Name   string `json:"name"`
 	Value  string `json:"value,omitempty"`

@@ -6,7 +6,8 @@ import (
 	"strings"
 )
 
-// known are the headers whose spelling is checked. The trace header is written in two cases in practice, and is left out.
+// known are the headers whose spelling is checked. The trace header is written in two cases in practice, and is left
+// out.
 var known = []string{
 	HeaderID, HeaderScript, HeaderCaller, HeaderDeadline, HeaderParent, HeaderSource, HeaderCall, HeaderProof, HeaderType,
 }

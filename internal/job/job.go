@@ -262,8 +262,8 @@ func contentType(value string) (string, error) {
 	return typ, nil
 }
 
-// jsonProblem decodes body into v, and says why that can't be done; empty when it can. Bytes that are not UTF-8 are refused, as
-// encoding/json lets them pass in raw values, and nothing that holds them is JSON any more.
+// jsonProblem decodes body into v, and says why that can't be done; empty when it can. Bytes that are not UTF-8 are
+// refused, as encoding/json lets them pass in raw values, and nothing that holds them is JSON any more.
 func jsonProblem(body []byte, v any) string {
 	if !utf8.Valid(body) {
 		return "it is not UTF-8"

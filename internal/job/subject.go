@@ -49,8 +49,8 @@ func ValidPool(name string) error {
 	return nil
 }
 
-// ValidContext tells why name can't be a context's name; nil when it can. A context is a key of the pool's bucket, hence
-// what NATS allows in a key (ADR-8), less the dot.
+// ValidContext tells why name can't be a context's name; nil when it can. A context is a key of the pool's bucket,
+// hence what NATS allows in a key (ADR-8), less the dot.
 func ValidContext(name string) error {
 	if !made(name, 128, "_=/-") {
 		return fmt.Errorf("context %q: a name is 1 to 128 of a-z A-Z 0-9 _ = / -", name)

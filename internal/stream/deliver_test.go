@@ -292,7 +292,8 @@ func TestDeliveriesOfADeletedConsumer(t *testing.T) {
 	d.close(t)
 }
 
-// Rule 2: a stream that was deleted and made again goes on above the old one, and an ack held from the old one touches nothing.
+// Rule 2: a stream that was deleted and made again goes on above the old one, and an ack held from the old one touches
+// nothing.
 func TestSequencesNeverRepeat(t *testing.T) {
 	t.Parallel()
 	p := newPool(t, Options{})

@@ -178,8 +178,9 @@ func (p *Pool) NextJob(ctx context.Context, name string, from uint64) (job.Messa
 	return m, err
 }
 
-// errUntold says that a direct get's answer does not tell for certain what and where the message is. The server takes any bytes for a header
-// block and adds its own lines behind: bytes that end the block early hide them, and may stand in for them.
+// errUntold says that a direct get's answer does not tell for certain what and where the message is. The server takes
+// any bytes for a header block and adds its own lines behind: bytes that end the block early hide them, and may stand
+// in for them.
 var errUntold = errors.New("the answer's headers are not those that the server wrote")
 
 // NextJobFromLeader is NextJob as the stream's leader has it.
@@ -202,8 +203,9 @@ func (p *Pool) LastJob(ctx context.Context) (uint64, error) {
 	return s.CachedInfo().State.LastSeq, nil
 }
 
-// Commit writes a context on the expected revision, and returns the new one. It returns ErrConflict when the context has
-// another revision, a *Refusal when the stream will not have it; any other error leaves open whether it was written.
+// Commit writes a context on the expected revision, and returns the new one. It returns ErrConflict when the context
+// has another revision, a *Refusal when the stream will not have it; any other error leaves open whether it was
+// written.
 func (p *Pool) Commit(ctx context.Context, name string, data []byte, revision uint64) (uint64, error) {
 	subject := job.Address{Pool: p.Name, Context: name}.ContextSubject()
 	return p.publish(ctx, job.Message{Subject: subject, Data: data}, jetstream.WithExpectLastSequencePerSubject(revision))
@@ -301,8 +303,8 @@ func (p *Pool) direct(ctx context.Context, subject string, body []byte) (job.Mes
 	return job.Message{}, fmt.Errorf("read %s: %w (status %q, %q)", subject, errUntold, msg.Header.Get("Status"), msg.Header.Get("Description"))
 }
 
-// maxHeaderLines is how many header lines a direct get's answer may have. Each line could be a byte shorter than it is counted in whole, and
-// together they must not make room for lines that are hidden.
+// maxHeaderLines is how many header lines a direct get's answer may have. Each line could be a byte shorter than it is
+// counted in whole, and together they must not make room for lines that are hidden.
 const maxHeaderLines = 40
 
 // whole tells whether the header that was read is all that was sent.

@@ -86,8 +86,8 @@ func (p *Pool) Dead(ctx context.Context, a job.Address, id string) (job.Message,
 	return p.direct(ctx, "$JS.API.DIRECT.GET."+job.DeadStream(p.Name), body)
 }
 
-// DeadLetters hands the pool's dead letters to fn, oldest first, until fn returns false. context is a context's name, or
-// empty for all.
+// DeadLetters hands the pool's dead letters to fn, oldest first, until fn returns false. context is a context's name,
+// or empty for all.
 func (p *Pool) DeadLetters(ctx context.Context, context string, fn func(job.Message) bool) error {
 	if context == "" {
 		context = "*"

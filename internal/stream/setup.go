@@ -34,11 +34,12 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-// minFirstSeq tells a stream that was made by us from one that was not: ours begin at the time in microseconds, so that a
-// stream which was deleted and made again goes on above the old one, and no ack held from the old one can touch it.
+// minFirstSeq tells a stream that was made by us from one that was not: ours begin at the time in microseconds, so that
+// a stream which was deleted and made again goes on above the old one, and no ack held from the old one can touch it.
 const minFirstSeq = 1e15
 
-// bucketShare is how much larger the contexts' bucket is than the streams: it keeps up to 64 commits of every context there is.
+// bucketShare is how much larger the contexts' bucket is than the streams: it keeps up to 64 commits of every context
+// there is.
 const bucketShare = 4
 
 // callsBound names the bound of the calls stream, in bytes, in its metadata.
@@ -56,8 +57,8 @@ const history = 64
 
 const noBound = "it has no max_bytes: a full disk stops the whole server, so it needs a bound below that"
 
-// Ensure makes the pool's streams, bucket and consumers where they are missing, and checks those that exist. Many workers
-// may call it at once. It returns an error that wraps ErrUnfit when what is there can't be used, and says why.
+// Ensure makes the pool's streams, bucket and consumers where they are missing, and checks those that exist. Many
+// workers may call it at once. It returns an error that wraps ErrUnfit when what is there can't be used, and says why.
 func Ensure(ctx context.Context, nc *nats.Conn, name string, o Options) (*Pool, error) {
 	p, err := Open(nc, name)
 	if err != nil {

@@ -24,8 +24,9 @@ func Status(status int, errorType, code string) Fault {
 	return refuse(&apiError{status: status, Type: errorType, Code: code, Message: http.StatusText(status) + " (injected)."})
 }
 
-// CardDeclined answers 402 with a card_error of code card_declined and this decline code, e.g. insufficient_funds. Empty:
-// generic_decline. As at Stripe, the idempotency key keeps it, so that every later try with that key gets the same.
+// CardDeclined answers 402 with a card_error of code card_declined and this decline code, e.g. insufficient_funds.
+// Empty: generic_decline. As at Stripe, the idempotency key keeps it, so that every later try with that key gets the
+// same.
 func CardDeclined(declineCode string) Fault {
 	if declineCode == "" {
 		declineCode = "generic_decline"
@@ -38,7 +39,8 @@ func Conflict() Fault {
 	return Status(http.StatusConflict, typeIdempotency, "idempotency_key_in_use")
 }
 
-// RateLimited answers 429 with code rate_limit. A retryAfter over zero is sent as Retry-After, in whole seconds, rounded up.
+// RateLimited answers 429 with code rate_limit. A retryAfter over zero is sent as Retry-After, in whole seconds,
+// rounded up.
 func RateLimited(retryAfter time.Duration) Fault {
 	f := Status(http.StatusTooManyRequests, typeInvalidRequest, "rate_limit")
 	if retryAfter > 0 {

@@ -21,8 +21,8 @@ type rule struct {
 // counts. A refused API key or an unreadable form uses up nothing.
 //
 // A request for which none is queued may ask for a fault itself, with metadata[fault] on a POST: card_declined,
-// insufficient_funds, conflict, rate_limit, lock_timeout, api_error, unavailable, not_json, truncated, reset or hang. It
-// strikes at every try, before the execution.
+// insufficient_funds, conflict, rate_limit, lock_timeout, api_error, unavailable, not_json, truncated, reset or hang.
+// It strikes at every try, before the execution.
 func (s *Server) Fail(m Match, faults ...Fault) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

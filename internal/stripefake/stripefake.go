@@ -10,10 +10,10 @@
 //
 //	fake.Fail(stripefake.Operation("create_payment_intent"), stripefake.RateLimited(time.Second), stripefake.Reset())
 //
-// and the next two creations of a payment intent are refused and cut off; the third goes through. [Fault.AfterExecution]
-// moves a fault behind the execution, where the answer is lost but the payment made. Where the test has no hold of the
-// Server (the demo's scripts), a request asks for a fault by itself, with a test payment method (pm_card_chargeDeclined)
-// or with metadata[fault] (see [Server.Fail]).
+// and the next two creations of a payment intent are refused and cut off; the third goes through.
+// [Fault.AfterExecution] moves a fault behind the execution, where the answer is lost but the payment made. Where the
+// test has no hold of the Server (the demo's scripts), a request asks for a fault by itself, with a test payment method
+// (pm_card_chargeDeclined) or with metadata[fault] (see [Server.Fail]).
 //
 // Each request is recorded ([Server.Requests]), each execution counted ([Server.Executed]), and [Server.WaitFor] waits
 // until requests are in the state that a test needs, so that no test has to sleep.

@@ -59,7 +59,8 @@ const userAgent = "thence (+https://github.com/thence-dev/thence)"
 func newClient(s Service, owns func(secret string) bool, secrets func(string) (string, bool)) *client {
 	dialer := &net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}
 	if !s.AllowPrivate {
-		// Checked on the address that is dialled, after DNS: neither a redirect nor a name that changes its mind gets past it.
+		// Checked on the address that is dialled, after DNS: neither a redirect nor a name that changes its mind gets
+		// past it.
 		dialer.Control = ssrf.New(ssrf.WithAnyPort()).Safe
 	}
 	transport := &http.Transport{

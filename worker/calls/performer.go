@@ -307,8 +307,8 @@ func (p *Performer) retryLater(ctx context.Context, a job.Address, call job.Call
 	return p.insist(ctx, a, call, m)
 }
 
-// wait is how long the next try waits after attempt tries: the backoff doubled each time, three quarters to the whole of it at
-// random, or what the API asked for if that is longer, and never more than the service's longest wait.
+// wait is how long the next try waits after attempt tries: the backoff doubled each time, three quarters to the whole
+// of it at random, or what the API asked for if that is longer, and never more than the service's longest wait.
 func (s Service) wait(attempt int, asked time.Duration) time.Duration {
 	d := min(s.Backoff, s.MaxWait)
 	for range attempt - 1 {

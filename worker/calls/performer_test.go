@@ -149,7 +149,8 @@ func TestClosedCallIsNotSent(t *testing.T) {
 	_ = deleted
 }
 
-// Rule 11: what is older than the commit that opened the call is no answer: it is asked again, and the call never dropped.
+// Rule 11: what is older than the commit that opened the call is no answer: it is asked again, and the call never
+// dropped.
 func TestOldRevisionIsReadAgain(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)

@@ -159,7 +159,8 @@ type opened struct {
 	answers  *nats.Subscription
 }
 
-// prepare makes a call's message as a worker's outbox does, and listens for the answer. The context does not have it yet.
+// prepare makes a call's message as a worker's outbox does, and listens for the answer. The context does not have it
+// yet.
 func (r *rig) prepare(t *testing.T, name, service string, request job.Request, edits ...func(*job.Call)) *opened {
 	t.Helper()
 	origin := job.Origin{Address: job.Address{Pool: "payments", Context: name}, Sequence: r.next.Add(1), Index: 2}

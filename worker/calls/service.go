@@ -93,7 +93,8 @@ type Services struct {
 	all []Service
 }
 
-// NewServices checks the services, and adds the built-in ones, stripe and default, unless there are services of those names.
+// NewServices checks the services, and adds the built-in ones, stripe and default, unless there are services of those
+// names.
 func NewServices(declared ...Service) (Services, error) {
 	all := append([]Service(nil), declared...)
 	for _, builtin := range []Service{Stripe(), {Name: Default}} {
@@ -202,7 +203,8 @@ func (s Service) target(u *url.URL) (*url.URL, error) {
 	return to, nil
 }
 
-// owner is the service that a secret may be sent to: the one with the longest name that the secret's begins with; empty when there is none.
+// owner is the service that a secret may be sent to: the one with the longest name that the secret's begins with; empty
+// when there is none.
 func (s Services) owner(secret string) string {
 	owner := ""
 	for _, svc := range s.all {

@@ -119,7 +119,8 @@ func (p *Program) Where(vm *tengo.VM) (trace []Position) {
 	return trace
 }
 
-// sourcePos is CompiledFunction.SourcePos by reflection. ip is that of the instruction in hand, or of one of its operands.
+// sourcePos is CompiledFunction.SourcePos by reflection. ip is that of the instruction in hand, or of one of its
+// operands.
 func sourcePos(fn reflect.Value, ip int64) parser.Pos {
 	positions := fn.Elem().FieldByName("SourceMap")
 	for ; ip >= 0; ip-- {

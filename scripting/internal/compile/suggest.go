@@ -5,8 +5,8 @@ import (
 	"slices"
 )
 
-// Suggest returns `: did you mean "x"?` for the name of names that is nearest to a misspelt one, or nothing when none is
-// near.
+// Suggest returns `: did you mean "x"?` for the name of names that is nearest to a misspelt one, or nothing when none
+// is near.
 func Suggest(name string, names []string) string {
 	if best := Nearest(name, names); best != "" {
 		return fmt.Sprintf("; did you mean %q?", best)
