@@ -266,3 +266,31 @@ func TestClosedConnection(t *testing.T) {
 		t.Errorf("a read: %v", err)
 	}
 }
+
+// What clients write in the ordinary way is read directly: the leader is asked only about header blocks that nobody writes.
+func TestOrdinaryJobsAreReadDirectly(t *testing.T) {
+	t.Parallel()
+	nc := connect(t)
+	p := get(Ensure(within(t), nc, "payments", Options{MaxBytes: 1 << 20}))(t)
+	asked := get(nc.SubscribeSync("$JS.API.STREAM.MSG.GET.>"))(t)
+	for _, header := range []map[string][]string{
+		nil,
+		{"Nats-Msg-Id": {"a"}},
+		{"Thence-Script": {"checkout"}, "Thence-Caller": {"shop"}, "Content-Type": {"application/json"}, "traceparent": {"00-1-2-01"}},
+		{"X-Twice": {"a", "b"}, "X-Empty": {""}, "X-Umlaut": {"ä"}},
+	} {
+		seq, _, err := p.PublishJob(within(t), job.Message{Subject: "payments.a", Header: header, Data: []byte("x := 1")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		m := get(p.NextJob(within(t), "a", seq))(t)
+		equal(t, "sequence", m.Sequence, seq)
+		equal(t, "headers", len(m.Header), len(header))
+	}
+	if err := nc.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	if n, _, err := asked.Pending(); err != nil || n != 0 {
+		t.Errorf("the leader was asked %d times (%v)", n, err)
+	}
+}
