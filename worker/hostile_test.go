@@ -3,6 +3,7 @@ package worker
 import (
 	"bufio"
 	"context"
+	"encoding/json"
 	"fmt"
 	"net"
 	"strings"
@@ -90,23 +91,22 @@ func TestLongContext(t *testing.T) {
 // on.
 func TestLargeDeath(t *testing.T) {
 	b := newBed(t)
+	// As much as a context may keep: state, and open calls with tags.
+	full := job.Commit{Version: job.Version, State: json.RawMessage(`{"a":"` + strings.Repeat("a", 250_000) + `"}`), Calls: map[string]job.OpenCall{}}
+	for i := range 90 {
+		full.Calls[job.EffectID(1, i)] = job.OpenCall{Service: "default", Tag: json.RawMessage(`"` + strings.Repeat("t", 7000) + `"`)}
+	}
+	encoded, err := job.Encode(full)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.pool.Commit(t.Context(), "c", encoded, 0); err != nil {
+		t.Fatal(err)
+	}
 	b.work(b.config(map[string]string{
 		"count": counting["count"],
-		// As much as a context may keep: state, and open calls with tags.
-		"fill": `
-context := import("context")
-http := import("http")
-text := import("text")
-context.set("a", text.repeat("a", 250000))
-for i := 0; i < 50; i++ {
-	http.get("https://api.example.com/x", {tag: text.repeat("t", 7000)})
-}`,
-		"dies": `text := import("text"); for i := 0; i < 60; i++ { print(text.repeat("<\"", 500)) }; x := undefined; x.y()`,
+		"dies":  `text := import("text"); for i := 0; i < 60; i++ { print(text.repeat("<\"", 500)) }; x := undefined; x.y()`,
 	}))
-	full := b.await("c", b.publish("p.c", "", job.HeaderScript, "fill"))
-	if full.Report.Outcome != job.OutcomeDone {
-		t.Fatalf("%+v", full.Report.Error)
-	}
 	for _, body := range []string{
 		strings.Repeat("<a>", 170_000), // a job of the largest size, of what JSON makes longest
 		strings.Repeat("\x01", 170_000),
