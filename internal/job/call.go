@@ -14,7 +14,7 @@ type Text []byte
 // Encode encodes v as JSON for people to read: <, > and & stay as they are.
 func Encode(v any) ([]byte, error) {
 	var b bytes.Buffer
-	b.Grow(1 << 10)
+	b.Grow(1 << 12)
 	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
 	if err := enc.Encode(v); err != nil {
