@@ -155,25 +155,10 @@ func (b *bed) publish(subject, body string, header ...string) uint64 {
 // await waits until a context has applied the job at seq, and returns the commit that did.
 func (b *bed) await(name string, seq uint64) job.Commit {
 	b.t.Helper()
-	var got job.Commit
-	err := b.pool.Watch(within(b.t, 20*time.Second), name, func(e stream.Entry) bool {
-		if e.Data == nil {
-			return true
-		}
-		c, err := job.DecodeCommit(e.Data)
-		if err != nil {
-			b.t.Error(err)
-		}
-		got = c
-		return c.Report.Sequence != seq
-	})
-	if err != nil {
-		b.t.Fatalf("context %s has not applied %d: %v; last: %+v", name, seq, err, got.Report)
-	}
-	return got
+	return b.awaitCommit(name, func(c job.Commit) bool { return c.Report.Sequence == seq })
 }
 
-// awaitOutcome waits for a commit of the context that fits.
+// awaitCommit waits for a commit of the context that fits.
 func (b *bed) awaitCommit(name string, fits func(job.Commit) bool) job.Commit {
 	b.t.Helper()
 	var got job.Commit

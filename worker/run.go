@@ -1,0 +1,114 @@
+package worker
+
+import (
+	"context"
+	"errors"
+
+	"github.com/thence-dev/thence/internal/job"
+	"github.com/thence-dev/thence/scripting"
+)
+
+// script is what the job runs; the zero Script when it runs nothing.
+func (t *trial) script() scripting.Script {
+	switch {
+	case t.call != nil && t.job.Answer.Failure != nil:
+		return t.scriptNamed(t.call.Catch)
+	case t.call != nil:
+		return t.scriptNamed(t.call.Then)
+	case t.job.Source != "":
+		return inline(t.job.Source, t.job.Name)
+	default:
+		return scripting.Script{Name: t.job.Script}
+	}
+}
+
+// scriptNamed finds a script by a name that an open call carries: inline source is kept beside it.
+func (t *trial) scriptNamed(name string) scripting.Script {
+	if source, ok := t.old.Sources[name]; ok {
+		return inline(source, "")
+	}
+	return scripting.Script{Name: name}
+}
+
+func inline(source, name string) scripting.Script {
+	if name == "" {
+		name = "main"
+	}
+	return scripting.Script{Name: name, Source: source}
+}
+
+// run runs the job's script and makes its outcome part of the next commit.
+func (j *judge) run(ctx context.Context, t *trial) error {
+	script := t.script()
+	if script.Name == "" { // an answer that no script takes: closing the call is all there is to do
+		t.next.Sources = keepSources(t.next.Calls, t.old.Sources, script)
+		return nil
+	}
+	out, err := j.runner.Run(ctx, scripting.Input{Script: script, Job: t.facts(), State: t.old.State, Limits: j.limits})
+	if out != nil {
+		t.next.Report.Output, t.next.Report.OutputCut = out.Output, out.OutputCut
+	}
+	var failed *scripting.Error
+	if errors.As(err, &failed) {
+		return &death{scriptError(failed)}
+	} else if err != nil {
+		return err
+	}
+	t.next.State, t.next.Report.Result = out.State, out.Result
+	if err := j.fillOutbox(ctx, t, script, out.Effects); err != nil {
+		return err
+	}
+	t.next.Sources = keepSources(t.next.Calls, t.old.Sources, script)
+	return nil
+}
+
+func scriptError(e *scripting.Error) job.Error {
+	err := job.Error{
+		Reason: string(e.Kind), Message: cut(e.Message, maxMessage), Script: e.Script, Line: e.Line, Column: e.Column, Code: cut(e.Code, 512),
+	}
+	for _, f := range e.Trace {
+		err.Trace = append(err.Trace, job.Frame{Script: f.Script, Line: f.Line, Column: f.Column})
+	}
+	return err
+}
+
+// keepSources keeps the inline source that open calls name, and no other.
+func keepSources(open map[string]job.OpenCall, old map[string]string, ran scripting.Script) map[string]string {
+	var kept map[string]string
+	keep := func(name string) {
+		source, ok := old[name]
+		if !ok && ran.Source != "" && name == scripting.InlineName(ran.Source) {
+			source, ok = ran.Source, true
+		}
+		if !ok {
+			return
+		}
+		if kept == nil {
+			kept = map[string]string{}
+		}
+		kept[name] = source
+	}
+	for _, c := range open {
+		keep(c.Then)
+		keep(c.Catch)
+	}
+	return kept
+}
+
+// facts are what the script can learn about its job.
+func (t *trial) facts() scripting.Job {
+	f := scripting.Job{
+		ID: t.job.ID, Sequence: t.message.Sequence, Worker: t.job.Address.Pool, Context: t.job.Address.Context,
+		Caller: t.job.Caller, Parent: t.job.Parent, Time: t.message.Time, Data: t.job.Data,
+	}
+	a := t.job.Answer
+	if a == nil {
+		return f
+	}
+	f.Tag = a.Tag
+	if t.call != nil {
+		f.Tag, f.Parent = t.call.Tag, t.call.Parent
+	}
+	f.Data, f.Response, f.Failure = answerFacts(a)
+	return f
+}
