@@ -124,7 +124,7 @@ func (b *bed) drive(ctx context.Context, r *rounds, br *brittle) error {
 				}))
 			}
 			err = r.advance(ctx, goal{
-				name: name, target: m.Sequence, delivered: 1, applied: ack, yield: func(context.Context) error { return nil }, away: here,
+				name: name, target: m.Sequence, delivered: 1, applied: ack, yield: func(context.Context) error { return nil }, away: here, brief: here, begun: new(uint64),
 			})
 			if err := errors.Join(err, ackErr); err != nil {
 				return err
@@ -278,7 +278,7 @@ func TestGone(t *testing.T) {
 	acked := false
 	err := r.advance(within(t, 10*time.Second), goal{
 		name: "c", target: uint64(time.Now().UnixMicro()), delivered: 1, applied: func(uint64) { acked = true },
-		yield: func(context.Context) error { return nil }, away: here,
+		yield: func(context.Context) error { return nil }, away: here, brief: here, begun: new(uint64),
 	})
 	if !errors.Is(err, errLeave) || acked {
 		t.Errorf("error %v, acked %v; want the delivery left", err, acked)
@@ -324,7 +324,7 @@ func TestPoison(t *testing.T) {
 		r.pause = func(context.Context, time.Duration) error { return nil }
 		r.judge.runner = runnerFunc(func() { begun++; br.kill() }) // the process dies in the middle of the run
 		g := goal{name: "c", target: bad, delivered: suspiciousAfter + 1 + uint64(i), applied: func(uint64) {},
-			yield: func(context.Context) error { return nil }, away: here}
+			yield: func(context.Context) error { return nil }, away: here, brief: here, begun: new(uint64)}
 		if err := r.advance(ctx, g); (err == nil) != (i == maxTries) {
 			t.Fatalf("try %d: %v", i, err)
 		}
@@ -384,5 +384,38 @@ flow.dispatch({context: "b", script: "count"})
 	contains(t, "error", l.Error.Message, "full.a", "raise max_bytes")
 	if m, err := b.pool.NextJob(ctx, "b", 1); err != nil {
 		t.Errorf("the other effect is not there: %v, %v", m, err)
+	}
+}
+
+// noJob is a journal whose direct reads of jobs come from a replica that has heard of none.
+type noJob struct{ journal }
+
+func (noJob) NextJob(context.Context, string, uint64) (job.Message, error) {
+	return job.Message{}, stream.ErrNone
+}
+
+// TestStaleReadOfTheApplied: a job that was committed by a worker which died before it published the effects is not
+// acked because a replica does not know it: the leader is asked, and the effects are published (rule 4).
+func TestStaleReadOfTheApplied(t *testing.T) {
+	b := newBed(t)
+	ctx := within(t, 20*time.Second)
+	seq := b.publish("p.c", "", job.HeaderScript, "start")
+	g := func(acked *bool) goal {
+		return goal{name: "c", target: seq, delivered: 1, applied: func(uint64) { *acked = true },
+			yield: func(context.Context) error { return nil }, away: here, brief: here, begun: new(uint64)}
+	}
+	var acked bool
+	first, br := b.process(-2, false)
+	first.outbox.stream = &brittle{journal: b.pool, left: 0} // dies at the first effect
+	if err := first.advance(ctx, g(&acked)); err == nil || acked || br.dead {
+		t.Fatalf("%v, acked %v", err, acked)
+	}
+	second, _ := b.process(-2, false)
+	second.stream = noJob{b.pool}
+	if err := second.advance(ctx, g(&acked)); err != nil || !acked {
+		t.Fatalf("%v, acked %v", err, acked)
+	}
+	if m, err := b.pool.NextJob(ctx, "other", 1); err != nil {
+		t.Errorf("acked, but its effects are not there: %v, %v", m, err)
 	}
 }

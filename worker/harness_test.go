@@ -179,15 +179,33 @@ func (b *bed) awaitCommit(name string, fits func(job.Commit) bool) job.Commit {
 	return got
 }
 
-// letter reads a dead letter.
+// letter waits for a dead letter, which follows its job's commit.
 func (b *bed) letter(name, id string) job.DeadLetter {
 	b.t.Helper()
-	m, err := b.pool.Dead(within(b.t, 5*time.Second), job.Address{Pool: "p", Context: name}, id)
+	at := job.Address{Pool: b.pool.Name, Context: name}
+	coming, err := b.nc.SubscribeSync(at.DeadSubject(id))
 	if err != nil {
-		b.t.Fatalf("dead letter %s of %s: %v", id, name, err)
+		b.t.Fatal(err)
+	}
+	defer func() { _ = coming.Unsubscribe() }()
+	var data []byte
+	for ctx := within(b.t, 10*time.Second); data == nil; {
+		m, err := b.pool.Dead(ctx, at, id)
+		if err == nil {
+			data = m.Data
+			break
+		}
+		if !errors.Is(err, stream.ErrNone) {
+			b.t.Fatalf("dead letter %s of %s: %v", id, name, err)
+		}
+		// It may have passed before the subscription, and be stored after the read: then nothing comes, and the next
+		// look finds it.
+		if msg, err := coming.NextMsg(100 * time.Millisecond); err == nil {
+			data = msg.Data
+		}
 	}
 	var l job.DeadLetter
-	if err := json.Unmarshal(m.Data, &l); err != nil {
+	if err := json.Unmarshal(data, &l); err != nil {
 		b.t.Fatal(err)
 	}
 	return l

@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
+
 	"github.com/thence-dev/thence/internal/job"
 	"github.com/thence-dev/thence/internal/stream"
 )
@@ -153,3 +155,49 @@ func TestBothFull(t *testing.T) {
 type full struct{ journal }
 
 func (full) RoomForCalls(context.Context) error { return stream.ErrFull }
+
+// TestStrangeContexts: whatever a subject allows for a context ends as a dead letter, and disturbs nobody: not even one
+// so long that a subject made of it would break the connection.
+func TestStrangeContexts(t *testing.T) {
+	b := newListeningBed(t)
+	c := b.config(counting)
+	nc, err := nats.Connect(b.server.URL()) // over TCP the server holds a line to its limit
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	c.Conn = nc
+	b.work(c)
+	for _, name := range []string{"a*b", "a>b", "x$y", strings.Repeat("x", 4040)} {
+		seq := b.publish("p."+name, "x := 1")
+		if l := b.letter(name, fmt.Sprint(seq)); l.Error.Reason != job.ReasonMalformed || l.Message.Subject != "p."+name {
+			t.Errorf("%.20s: %s, subject %.30s", name, l.Error.Reason, l.Message.Subject)
+		}
+	}
+	b.await("c", b.publish("p.c", "", job.HeaderScript, "count"))
+}
+
+// TestTurns: contexts with many jobs give way to others now and then, even where they are as many as there are slots.
+func TestTurns(t *testing.T) {
+	b := newBed(t)
+	const hot = 1000
+	for range hot {
+		b.publish("p.hot", "", job.HeaderScript, "count")
+	}
+	seq := b.publish("p.small", "", job.HeaderScript, "count")
+	c := b.config(counting)
+	c.Slots = 1
+	b.work(c)
+	b.await("small", seq)
+	e, err := b.pool.ContextFromLeader(t.Context(), "hot")
+	if err != nil {
+		t.Fatal(err)
+	}
+	done, err := job.DecodeCommit(e.Data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := state[struct{ N int }](t, done).N; n > hot/2 {
+		t.Errorf("the hot context had done %d of %d jobs before the other had a turn", n, hot)
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"strings"
 	"sync"
 	"time"
 
@@ -44,6 +45,9 @@ type lane struct {
 	waiting map[uint64]*waiting // by sequence
 	order   sequences           // of waiting, and of some that wait no more
 	target  uint64              // the delivery at hand
+	ran     int                 // jobs since others had the slot
+	begun   uint64              // see goal
+	stuck   bool                // the lane waits for something that may take long: it holds nothing meanwhile
 	held    int
 	more    bool // others were handed jobs of this context, or were killed with them: go on while there are heads
 }
@@ -96,11 +100,7 @@ func newIntake(r *rounds, slots int, ackWait time.Duration) *intake {
 // held. ctx is that of the lanes.
 func (in *intake) add(ctx context.Context, d *stream.Delivery) {
 	in.rounds.sawSequence(d.Message.Sequence)
-	a, err := job.ParseAddress(d.Message.Subject)
-	if err != nil { // can't be: the stream takes no such subject
-		in.rounds.log.Error("delivery with an impossible subject", "subject", d.Message.Subject, "error", err)
-		return
-	}
+	_, name, _ := strings.Cut(d.Message.Subject, ".") // whatever it is: one that no bucket can hold has a lane too
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	for in.held >= maxHeld && !in.stop {
@@ -110,10 +110,10 @@ func (in *intake) add(ctx context.Context, d *stream.Delivery) {
 		in.giveBack(d)
 		return
 	}
-	l := in.lanes[a.Context]
+	l := in.lanes[name]
 	if l == nil {
-		l = &lane{name: a.Context, waiting: map[uint64]*waiting{}}
-		in.lanes[a.Context] = l
+		l = &lane{name: name, waiting: map[uint64]*waiting{}}
+		in.lanes[name] = l
 		in.wg.Go(func() { in.run(ctx, l) })
 	}
 	in.hold(l, d)
@@ -128,7 +128,7 @@ func (in *intake) hold(l *lane, d *stream.Delivery) {
 	if old := l.waiting[d.Message.Sequence]; old != nil {
 		in.release(l, old)
 	}
-	if l.held >= maxLaneHeld {
+	if l.held >= maxLaneHeld || l.stuck {
 		w.parked = true
 		in.try(d.GiveBack(parkTime))
 	} else {
@@ -202,7 +202,7 @@ func (in *intake) next(ctx context.Context, l *lane) (goal, bool) {
 		in.abandonLocked(l)
 		return goal{}, false
 	}
-	g := goal{name: l.name, target: math.MaxUint64, applied: func(seq uint64) { in.applied(l, seq) }, yield: in.yielder(), away: in.away}
+	g := goal{name: l.name, target: math.MaxUint64, applied: func(seq uint64) { in.applied(l, seq) }, yield: func(context.Context) error { return in.yield(l) }, away: func(do func() error) error { return in.stuck(l, do) }, brief: in.away, begun: &l.begun}
 	if w := l.first(); w != nil {
 		l.target = w.Message.Sequence
 		g.target, g.delivered = l.target, w.Delivered
@@ -229,18 +229,15 @@ func (in *intake) stopping() bool {
 // errStopping ends a lane between two jobs.
 var errStopping = errors.New("the worker is stopping")
 
-// yielder gives a lane's slot to others every so many jobs.
-func (in *intake) yielder() func(context.Context) error {
-	ran := 0
-	return func(ctx context.Context) error {
-		if in.stopping() {
-			return errStopping
-		}
-		if ran++; ran%turn != 0 {
-			return nil
-		}
-		return in.away(func() error { return nil })
+// yield gives a lane's slot to others every so many jobs.
+func (in *intake) yield(l *lane) error {
+	if in.stopping() {
+		return errStopping
 	}
+	if l.ran++; l.ran%turn != 0 {
+		return nil
+	}
+	return in.away(func() error { return nil })
 }
 
 // away does something while others have the lane's slot.
@@ -248,6 +245,26 @@ func (in *intake) away(do func() error) error {
 	in.slots.Release(1)
 	err := do()
 	_ = in.slots.Acquire(context.Background(), 1) // can't fail without an end of its context; the slot is always there to be released again
+	return err
+}
+
+// stuck does something that may take long. The lane's slot goes to others meanwhile, and its place among what is held:
+// its deliveries are parked.
+func (in *intake) stuck(l *lane, do func() error) error {
+	in.mu.Lock()
+	l.stuck = true
+	for _, w := range l.waiting {
+		if !w.parked {
+			in.release(l, w)
+			w.parked, w.renewed = true, time.Now()
+			in.try(w.GiveBack(parkTime))
+		}
+	}
+	in.mu.Unlock()
+	err := in.away(do)
+	in.mu.Lock()
+	l.stuck = false
+	in.mu.Unlock()
 	return err
 }
 
@@ -309,7 +326,12 @@ func (in *intake) failed(ctx context.Context, l *lane, err error, failures int) 
 	if failures == 0 {
 		in.rounds.log.Warn("context is held up; trying on", "context", l.name, "error", err)
 	}
-	_ = in.away(func() error { return in.rounds.pause(ctx, min(50*time.Millisecond<<min(failures, 7), 5*time.Second)) })
+	wait := func() error { return in.rounds.pause(ctx, min(50*time.Millisecond<<min(failures, 7), 5*time.Second)) }
+	if failures < 3 {
+		_ = in.away(wait)
+	} else {
+		_ = in.stuck(l, wait)
+	}
 }
 
 // halt gives back what is not at hand, and ends every lane after the job that it is at. why is nil for an orderly stop.
@@ -380,7 +402,7 @@ func (in *intake) stray(ctx context.Context, l *lane, seq uint64, why error) err
 	}}
 	f := flush{address: a, commit: c, applied: w.Message}
 	if in.rounds.outbox.publish(ctx, f) != nil {
-		if err := in.away(func() error { return in.rounds.outbox.insist(ctx, f) }); err != nil {
+		if err := in.stuck(l, func() error { return in.rounds.outbox.insist(ctx, f) }); err != nil {
 			return err
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -38,11 +39,37 @@ func (o *outbox) publish(ctx context.Context, f flush) error {
 }
 
 // insist is publish until all effects are stored, or have been refused for so long that they became dead letters
-// themselves.
+// themselves. How long that is counts for the outbox as a whole, not for each effect in turn.
 func (o *outbox) insist(ctx context.Context, f flush) error {
+	p := &patience{began: o.now()}
 	return o.each(ctx, f, func(ctx context.Context, i int, m job.Message) error {
-		return o.insistOn(ctx, f, i, m)
+		return o.insistOn(ctx, f, i, m, p)
 	})
+}
+
+// patience is how long an outbox has been waiting.
+type patience struct {
+	began time.Time
+
+	mu      sync.Mutex
+	refused map[string]time.Time // since when a subject refuses, without a success or another error in between
+}
+
+// refusedSince records how a try on a subject ended, and returns since when it refuses; zero: it does not.
+func (p *patience) refusedSince(subject string, refuses bool, now time.Time) time.Time {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !refuses {
+		delete(p.refused, subject)
+		return time.Time{}
+	}
+	if p.refused == nil {
+		p.refused = map[string]time.Time{}
+	}
+	if p.refused[subject].IsZero() {
+		p.refused[subject] = now
+	}
+	return p.refused[subject]
 }
 
 // flush is a commit whose outbox is to be published.
@@ -98,25 +125,21 @@ const patienceWhenFull = 30 * time.Second
 
 // insistOn publishes one message until it is stored. A stream that is full, or gone, is asked again for a while; then
 // the effect becomes a dead letter and counts as published, so that its context can go on.
-func (o *outbox) insistOn(ctx context.Context, f flush, i int, m job.Message) error {
-	kind, began, refused := f.commit.Outbox[i].Kind, o.now(), time.Time{}
+func (o *outbox) insistOn(ctx context.Context, f flush, i int, m job.Message, p *patience) error {
+	kind := f.commit.Outbox[i].Kind
 	for wait := 20 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
 		err := o.send(ctx, kind, m)
-		if errors.Is(err, stream.ErrFull) && o.now().Sub(began) >= o.overBound {
+		if errors.Is(err, stream.ErrFull) && o.now().Sub(p.began) >= o.overBound {
 			err = o.stream.Publish(ctx, m)
 		}
+		since := p.refusedSince(m.Subject, definite(err), o.now())
 		if err == nil {
 			return nil
 		}
 		if wait == 20*time.Millisecond {
 			o.log.Warn("an effect can't be published; trying on", "context", f.address.Context, "subject", m.Subject, "error", err)
 		}
-		switch {
-		case !definite(err):
-			refused = time.Time{}
-		case refused.IsZero():
-			refused = o.now()
-		case kind != job.EffectDead && o.now().Sub(refused) >= o.givesUp:
+		if kind != job.EffectDead && !since.IsZero() && o.now().Sub(since) >= o.givesUp {
 			return o.giveUp(ctx, f, i, m, err)
 		}
 		if err := o.pause(ctx, wait); err != nil {
@@ -132,21 +155,41 @@ func definite(err error) bool {
 	return errors.As(err, &no) || errors.Is(err, stream.ErrNoStream)
 }
 
-// giveUp turns an effect that is refused for good into a dead letter. A call's error script hears of it as well.
+// giveUp turns an effect that is refused for good into a dead letter. A call's error script hears of it as well, as of
+// a call whose outcome is not known: should this process end before the job is acked, the next one tries to publish the
+// call again.
 func (o *outbox) giveUp(ctx context.Context, f flush, i int, m job.Message, why error) error {
 	dead := f
 	dead.commit.Outbox = slices.Clone(f.commit.Outbox)
 	dead.commit.Outbox[i] = job.Effect{Kind: job.EffectDead}
-	if err := o.insistOn(ctx, dead, i, o.refusedLetter(f, i, m, why)); err != nil || f.commit.Outbox[i].Kind != job.EffectCall {
+	if err := o.insistOn(ctx, dead, i, o.refusedLetter(f, i, m, why), &patience{}); err != nil || f.commit.Outbox[i].Kind != job.EffectCall {
 		return err
 	}
 	answer, err := o.keys.AnswerMessage(f.address, f.commit.Outbox[i].Service, job.EffectID(f.commit.Applied, i), f.commit.Report.Trace, job.Answer{
-		Failure: &job.Failure{Type: job.FailureRejected, Message: "the call could not be queued: " + why.Error()},
+		Failure: &job.Failure{Type: job.FailureUnknown, Message: "the call could not be queued for its service: " + why.Error()},
 	})
 	if err != nil {
 		return err
 	}
-	return o.insistOn(ctx, dead, i, answer)
+	return o.tell(ctx, f, answer)
+}
+
+// tell publishes an answer, for as long as effects are tried: the jobs stream may be full of jobs that wait for this
+// one.
+func (o *outbox) tell(ctx context.Context, f flush, answer job.Message) error {
+	for began := o.now(); ; {
+		err := o.stream.Publish(ctx, answer)
+		if err == nil {
+			return nil
+		}
+		if o.now().Sub(began) >= o.givesUp {
+			o.log.Error("a call's error script can't be told that the call was given up", "context", f.address.Context, "error", err)
+			return nil //nolint:nilerr // the dead letter tells it
+		}
+		if err := o.pause(ctx, time.Second); err != nil {
+			return err
+		}
+	}
 }
 
 func (o *outbox) send(ctx context.Context, kind string, m job.Message) error {

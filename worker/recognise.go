@@ -70,3 +70,13 @@ func (t *trial) remember() string {
 	t.next.Recent = recent + id
 	return ""
 }
+
+// withoutOldest keeps at most n marks, those used last. What it forgets could be taken twice, if it came again after
+// all this time.
+func withoutOldest(marks map[string]job.Mark, n int) map[string]job.Mark {
+	marks = maps.Clone(marks)
+	for len(marks) > n {
+		delete(marks, longestUnused(marks))
+	}
+	return marks
+}

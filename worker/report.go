@@ -27,7 +27,9 @@ func (t *trial) report(j *judge, outcome string) {
 	if r.Job == "" {
 		r.Job = fmt.Sprintf("seq-%d", t.message.Sequence)
 	}
-	r.Caller, r.Parent, r.Call, r.Trace = t.job.Caller, t.job.Parent, t.job.Call, t.job.Trace
+	// Of a message that could not be read they are as they came.
+	r.Caller, r.Parent, r.Call, r.Trace = cut(t.job.Caller, 256), cut(t.job.Parent, 512), cut(t.job.Call, 64), t.job.Trace
+	r.Script, r.Job = cut(r.Script, 256), cut(r.Job, 512)
 	if t.call != nil {
 		r.Parent, r.Operation = t.call.Parent, t.call.Operation
 	}

@@ -61,8 +61,9 @@ type goal struct {
 	applied   func(seq uint64)                // called for each job that has taken effect and whose outbox is published
 	yield     func(ctx context.Context) error // called between two jobs; its error ends the way
 
-	// away does what may take long while others have the lane's slot.
-	away func(do func() error) error
+	away  func(do func() error) error // does what may take long, while others have the lane's slot
+	brief func(do func() error) error // the same for what does not
+	begun *uint64                     // the job under suspicion that this process has counted last
 }
 
 // advance takes a context on, job by job, until the goal's target has taken effect and its outbox is published. It runs
@@ -106,6 +107,9 @@ func (r *rounds) advance(ctx context.Context, g goal) error {
 func (r *rounds) reached(ctx context.Context, g goal, v view) error {
 	if v.commit.Applied == g.target && !v.flushed {
 		m, err := r.stream.NextJob(ctx, g.name, g.target)
+		if errors.Is(err, stream.ErrNone) || err == nil && m.Sequence != g.target {
+			m, err = r.stream.NextJobFromLeader(ctx, g.name, g.target) // a replica that lags may not have it yet
+		}
 		if err == nil && m.Sequence == g.target {
 			err = r.flush(ctx, g, &v, m)
 		}
@@ -232,7 +236,7 @@ func (r *rounds) step(ctx context.Context, g goal, v view, head job.Message) err
 	if errors.Is(err, stream.ErrConflict) {
 		r.stats.lostRaces.Add(1)
 		r.log.Debug("lost a race for a context", "context", g.name, "sequence", head.Sequence)
-		return g.away(func() error { return r.pause(ctx, 10*time.Millisecond+rand.N(40*time.Millisecond)) })
+		return g.brief(func() error { return r.pause(ctx, 10*time.Millisecond+rand.N(40*time.Millisecond)) })
 	} else if err != nil {
 		return err
 	}
@@ -268,6 +272,9 @@ func (r *rounds) begin(ctx context.Context, g goal, v *view, head job.Message) (
 		return 0, nil
 	}
 	count := 1
+	if known && *g.begun == head.Sequence {
+		return last.Count, nil // by this process, which is there still: what went wrong was not the job's doing
+	}
 	if known {
 		count = last.Count + 1
 		var same bool
@@ -296,6 +303,7 @@ func (r *rounds) begin(ctx context.Context, g goal, v *view, head job.Message) (
 	}
 	v.commit, v.revision = marked, revision
 	r.views.put(g.name, *v)
+	*g.begun = head.Sequence
 	return count, nil
 }
 

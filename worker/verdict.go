@@ -86,8 +86,9 @@ func (j *judge) bury(t *trial, d *death) (job.Commit, []byte, error) {
 	for _, drop := range []func(){
 		func() {},
 		func() { t.dropped, t.next.Report.Output, t.next.Report.OutputCut = true, "", true },
-		func() { t.next.Outbox = t.next.Outbox[:1] },
 		func() { d.why.Trace, d.why.Code, d.why.Message = nil, "", cut(d.why.Message, 512) },
+		func() { t.next.Outbox = t.next.Outbox[:1] },
+		func() { t.next.Marks = withoutOldest(t.next.Marks, job.MaxMarks/2) },
 	} {
 		drop()
 		var encoded []byte

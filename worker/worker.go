@@ -121,11 +121,11 @@ func New(c Config) (*Worker, error) {
 
 // Run makes the pool's streams where they are missing and works until ctx ends; it then takes no more, lets what runs
 // end within the grace period, gives the rest back to other workers at once, and returns nil. It returns an error when
-// the pool's streams can't be made or don't fit (see [stream.ErrUnfit]), and when something is wrong that no retry can
-// mend. While NATS is away it waits.
+// the pool's streams can't be made or don't fit, when the connection is closed, and when something is wrong that no
+// retry can mend. While NATS is away it waits.
 func (w *Worker) Run(ctx context.Context) error {
 	err := w.run(ctx)
-	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+	if ctx.Err() != nil && (errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)) {
 		err = nil // told to stop before all was set up
 	}
 	w.config.Logger.Info("worker has stopped", "jobs", w.Stats().Jobs)
@@ -157,7 +157,7 @@ func (w *Worker) run(ctx context.Context) error {
 
 // unreachable tells that an error may be gone once NATS is back.
 func (w *Worker) unreachable(err error) bool {
-	return !w.config.Conn.IsConnected() && !w.config.Conn.IsClosed() || errors.Is(err, nats.ErrTimeout) || errors.Is(err, nats.ErrNoResponders) ||
+	return !w.config.Conn.IsConnected() && !w.config.Conn.IsClosed() || errors.Is(err, nats.ErrTimeout) || errors.Is(err, nats.ErrNoResponders) || errors.Is(err, nats.ErrDisconnected) ||
 		errors.Is(err, context.DeadlineExceeded)
 }
 
@@ -204,7 +204,7 @@ func (w *Worker) rounds(pool *stream.Pool, keys job.Keyring) *rounds {
 	c := w.config
 	return &rounds{
 		pool: c.Pool, log: c.Logger, stream: pool, views: newViews(64 << 20), stats: &w.stats,
-		pause: pause, patience: patience(c.Limits),
+		pause: pause, patience: leaveFor(c.Limits),
 		judge: &judge{
 			worker: c.Name, keys: keys, services: w.services, runner: c.Runner, limits: c.Limits, release: c.Library.Release(),
 			poolExists: pool.PoolExists, maxCommit: pool.MaxPayload() - 4<<10, now: time.Now,
@@ -214,8 +214,8 @@ func (w *Worker) rounds(pool *stream.Pool, keys job.Keyring) *rounds {
 	}
 }
 
-// patience is how long a job under suspicion is left to a worker that began it: longer than its script may run.
-func patience(l scripting.Limits) time.Duration { return max(6*time.Second, 2*l.Time) }
+// leaveFor is how long a job under suspicion is left to a worker that began it: longer than its script may run.
+func leaveFor(l scripting.Limits) time.Duration { return max(6*time.Second, 2*l.Time) }
 
 // takeJobs feeds deliveries to lanes until ctx ends. Stopping has two contexts: ctx ends the taking, work ends what
 // still runs when the grace period is over.

@@ -1,6 +1,8 @@
 package job
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"regexp"
 	"strconv"
@@ -101,7 +103,14 @@ func (a Address) CallSubject(service string) string { return a.String() + ".call
 func (a Address) RetrySubject(call string) string { return a.String() + ".retry." + call }
 
 // DeadSubject is where the dead letter of a job stands; id is the job's sequence, or an effect's "<sequence>-<index>".
-func (a Address) DeadSubject(id string) string { return a.String() + ".dead." + id }
+// A context that no bucket could hold, and that may be as long as a subject gets, stands there by its digest.
+func (a Address) DeadSubject(id string) string {
+	if ValidContext(a.Context) != nil {
+		sum := sha256.Sum256([]byte(a.Context))
+		a.Context = "invalid-" + hex.EncodeToString(sum[:8])
+	}
+	return a.String() + ".dead." + id
+}
 
 // ContextSubject is where the context's commits stand.
 func (a Address) ContextSubject() string { return "$KV." + a.Pool + "." + a.Context }

@@ -106,6 +106,14 @@ func (p *Pool) deliveries(ctx context.Context, stream string, config jetstream.C
 // arrived is handed out; any other error ends the deliveries too. Unless somebody called Stop, ErrStopped means that
 // the connection is closed.
 func (d *Deliveries) Next() (*Delivery, error) {
+	one, err := d.await()
+	if err != nil && !errors.Is(err, ErrStopped) {
+		d.Close()
+	}
+	return one, err
+}
+
+func (d *Deliveries) await() (*Delivery, error) {
 	stopping := d.stopping
 	for {
 		if err := d.ask(); err != nil {

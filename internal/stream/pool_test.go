@@ -267,7 +267,8 @@ func TestClosedConnection(t *testing.T) {
 	}
 }
 
-// What clients write in the ordinary way is read directly: the leader is asked only about header blocks that nobody writes.
+// What clients write in the ordinary way is read directly: the leader is asked only about header blocks that nobody
+// writes.
 func TestOrdinaryJobsAreReadDirectly(t *testing.T) {
 	t.Parallel()
 	nc := connect(t)

@@ -99,7 +99,7 @@ func (p *Pool) callsConsumer(service string, maxInFlight int) jetstream.Consumer
 
 func checkServer(version string) error {
 	if version == "" {
-		return errors.New("not connected to a NATS server")
+		return fmt.Errorf("no server to make streams on: %w", nats.ErrDisconnected)
 	}
 	have, want := numbers(version), numbers(MinServer)
 	if slices.Compare(have, want) < 0 {
