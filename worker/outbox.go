@@ -184,7 +184,7 @@ func (o *outbox) tell(ctx context.Context, f flush, answer job.Message) error {
 		}
 		if o.now().Sub(began) >= o.givesUp {
 			o.log.Error("a call's error script can't be told that the call was given up", "context", f.address.Context, "error", err)
-			return nil //nolint:nilerr // the dead letter tells it
+			return nil // the dead letter tells it
 		}
 		if err := o.pause(ctx, time.Second); err != nil {
 			return err
