@@ -252,8 +252,9 @@ func (r *rig) settle(t *testing.T, n uint64) {
 // dead waits for the first dead letter of a context.
 func (r *rig) dead(t *testing.T, name string) (letter job.Original) {
 	t.Helper()
+	place := strings.Split(job.Address{Pool: "payments", Context: name}.DeadSubject("x"), ".")[1]
 	for {
-		err := r.pool.DeadLetters(r.ctx, name, func(m job.Message) bool {
+		err := r.pool.DeadLetters(r.ctx, place, func(m job.Message) bool {
 			letter = job.Original{Subject: m.Subject, Data: m.Data}
 			return false
 		})
