@@ -68,7 +68,7 @@ func queue(t *testing.T, js jetstream.JetStream, context string, n int) {
 	t.Helper()
 	m := job.Message{Header: map[string][]string{job.HeaderScript: {"count"}}}
 	for range n {
-		if _, err := js.PublishMsgAsync(natsMessage("p."+context, m)); err != nil {
+		if _, err := js.PublishMsgAsync(natsMessage("p."+context, m), jetstream.WithStallWait(30*time.Second)); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -97,6 +97,11 @@ func TestKill(t *testing.T) {
 		t.Fatal(err)
 	}
 	awaitSignal(ctx, t, progress.complete)
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("steady:\n%s\nvictim:\n%s", steady.output(), victim.output())
+		}
+	})
 	took := time.Since(began)
 	progress.check(t, remote)
 	checkEmpty(ctx, t, c)
@@ -306,7 +311,7 @@ func checkEmpty(ctx context.Context, t *testing.T, c *cluster) {
 			case <-acked:
 			case <-time.After(time.Second): // an ack may have come between the look and the subscription
 			case <-ctx.Done():
-				t.Fatalf("%d messages are left on %s", left, name)
+				t.Fatalf("%d messages are left on %s: %s", left, name, leftOver(t, js, name))
 			}
 		}
 	}
@@ -319,4 +324,31 @@ func messages(ctx context.Context, t *testing.T, js jetstream.JetStream, stream 
 		t.Fatal(err)
 	}
 	return s.CachedInfo().State.Msgs
+}
+
+// leftOver describes the first message that a stream still holds, and how far its context and its consumers are.
+func leftOver(t *testing.T, js jetstream.JetStream, stream string) string {
+	t.Helper()
+	ctx := within(t, 10*time.Second)
+	s, err := js.Stream(ctx, stream)
+	if err != nil {
+		return err.Error()
+	}
+	m, err := s.GetMsg(ctx, s.CachedInfo().State.FirstSeq)
+	if err != nil {
+		return err.Error()
+	}
+	text := fmt.Sprintf("sequence %d on %s, %v %s", m.Sequence, m.Subject, m.Header, m.Data)
+	for info := range s.ListConsumers(ctx).Info() {
+		text += fmt.Sprintf("\nconsumer %s: %d pending, %d unacked, %d redelivered, %d waiting, floor %d",
+			info.Name, info.NumPending, info.NumAckPending, info.NumRedelivered, info.NumWaiting, info.AckFloor.Stream)
+	}
+	if a, err := job.ParseAddress(m.Subject); err == nil {
+		if kv, err := js.KeyValue(ctx, a.Pool); err == nil {
+			if e, err := kv.Get(ctx, a.Context); err == nil {
+				text += "\n" + string(e.Value())
+			}
+		}
+	}
+	return text
 }
