@@ -287,7 +287,8 @@ func (a *api) checkKeys(t *testing.T, calls int) {
 	}
 }
 
-// checkEmpty waits until no job and no call is left on the streams.
+// checkEmpty waits until no job and no call is left to be handed out or acked. What a stream still holds then was acked while the server
+// went down, before it was removed: the server knows it as acked, so it must have taken effect.
 func checkEmpty(ctx context.Context, t *testing.T, c *cluster) {
 	t.Helper()
 	js, err := jetstream.New(c.connect())
@@ -305,8 +306,8 @@ func checkEmpty(ctx context.Context, t *testing.T, c *cluster) {
 		t.Fatal(err)
 	}
 	defer func() { _ = sub.Unsubscribe() }()
-	for _, name := range []string{job.JobsStream("p"), job.CallsStream("p"), job.DeadStream("p")} {
-		for left := messages(ctx, t, js, name); left > 0; left = messages(ctx, t, js, name) {
+	for _, name := range []string{job.JobsStream("p"), job.CallsStream("p")} {
+		for left := open(ctx, t, js, name); left > 0; left = open(ctx, t, js, name) {
 			select {
 			case <-acked:
 			case <-time.After(time.Second): // an ack may have come between the look and the subscription
@@ -314,6 +315,63 @@ func checkEmpty(ctx context.Context, t *testing.T, c *cluster) {
 				t.Fatalf("%d messages are left on %s: %s", left, name, leftOver(t, js, name))
 			}
 		}
+	}
+	if n := messages(ctx, t, js, job.JobsStream("p")); n > 0 {
+		checkApplied(ctx, t, js)
+	}
+	for _, name := range []string{job.CallsStream("p"), job.DeadStream("p")} {
+		if n := messages(ctx, t, js, name); n > 0 {
+			t.Errorf("%d messages are left on %s: %s", n, name, leftOver(t, js, name))
+		}
+	}
+}
+
+// open counts what a stream's consumers have to hand out, or have handed out and not seen acked.
+func open(ctx context.Context, t *testing.T, js jetstream.JetStream, stream string) int {
+	t.Helper()
+	s, err := js.Stream(ctx, stream)
+	if err != nil {
+		t.Fatal(err)
+	}
+	consumers, left := s.ListConsumers(ctx), 0
+	for info := range consumers.Info() {
+		left += int(info.NumPending) + info.NumAckPending
+	}
+	if consumers.Err() != nil {
+		t.Fatal(consumers.Err())
+	}
+	return left
+}
+
+// checkApplied checks that every job which the stream still holds has taken effect.
+func checkApplied(ctx context.Context, t *testing.T, js jetstream.JetStream) {
+	t.Helper()
+	s, err := js.Stream(ctx, job.JobsStream("p"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	kv, err := js.KeyValue(ctx, "p")
+	if err != nil {
+		t.Fatal(err)
+	}
+	state := s.CachedInfo().State
+	for seq := state.FirstSeq; seq <= state.LastSeq; seq++ {
+		m, err := s.GetMsg(ctx, seq)
+		if err != nil {
+			continue // removed
+		}
+		at, err := job.ParseAddress(m.Subject)
+		if err != nil {
+			t.Fatal(err)
+		}
+		e, err := kv.Get(ctx, at.Context)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c, err := job.DecodeCommit(e.Value()); err != nil || c.Applied < seq {
+			t.Errorf("job %d of %s is acked, but has not taken effect: %s", seq, at, leftOver(t, js, job.JobsStream("p")))
+		}
+		t.Logf("job %d of %s has taken effect and is acked, but the server has not removed it", seq, at)
 	}
 }
 
