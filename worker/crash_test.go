@@ -124,7 +124,7 @@ func (b *bed) drive(ctx context.Context, r *rounds, br *brittle) error {
 				}))
 			}
 			err = r.advance(ctx, goal{
-				name: name, target: m.Sequence, delivered: 1, applied: ack, yield: func(context.Context) error { return nil }, away: here, brief: here, begun: new(uint64),
+				name: name, target: m.Sequence, delivered: 1, applied: ack, yield: func() error { return nil }, away: here, brief: here, begun: new(uint64),
 			})
 			if err := errors.Join(err, ackErr); err != nil {
 				return err
@@ -278,7 +278,7 @@ func TestGone(t *testing.T) {
 	acked := false
 	err := r.advance(within(t, 10*time.Second), goal{
 		name: "c", target: uint64(time.Now().UnixMicro()), delivered: 1, applied: func(uint64) { acked = true },
-		yield: func(context.Context) error { return nil }, away: here, brief: here, begun: new(uint64),
+		yield: func() error { return nil }, away: here, brief: here, begun: new(uint64),
 	})
 	if !errors.Is(err, errLeave) || acked {
 		t.Errorf("error %v, acked %v; want the delivery left", err, acked)
@@ -324,7 +324,7 @@ func TestPoison(t *testing.T) {
 		r.pause = func(context.Context, time.Duration) error { return nil }
 		r.judge.runner = runnerFunc(func() { begun++; br.kill() }) // the process dies in the middle of the run
 		g := goal{name: "c", target: bad, delivered: suspiciousAfter + 1 + uint64(i), applied: func(uint64) {},
-			yield: func(context.Context) error { return nil }, away: here, brief: here, begun: new(uint64)}
+			yield: func() error { return nil }, away: here, brief: here, begun: new(uint64)}
 		if err := r.advance(ctx, g); (err == nil) != (i == maxTries) {
 			t.Fatalf("try %d: %v", i, err)
 		}
@@ -402,7 +402,7 @@ func TestStaleReadOfTheApplied(t *testing.T) {
 	seq := b.publish("p.c", "", job.HeaderScript, "start")
 	g := func(acked *bool) goal {
 		return goal{name: "c", target: seq, delivered: 1, applied: func(uint64) { *acked = true },
-			yield: func(context.Context) error { return nil }, away: here, brief: here, begun: new(uint64)}
+			yield: func() error { return nil }, away: here, brief: here, begun: new(uint64)}
 	}
 	var acked bool
 	first, br := b.process(-2, false)

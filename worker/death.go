@@ -53,7 +53,7 @@ func (t *trial) scriptFailed(d *death) job.Effect {
 	a := t.job.Answer
 	told := &job.Answer{
 		Status: a.Status, Header: a.Header, Attempts: a.Attempts, Duration: a.Duration, Tag: t.call.Tag,
-		Failure: &job.Failure{Type: job.FailureScript, Code: d.why.Reason, Message: cut(explain(d.why), maxMessage)},
+		Failure: &job.Failure{Type: job.FailureScript, Code: d.why.Reason, Message: cut(d.why.String(), maxMessage)},
 		Source:  t.old.Sources[t.call.Catch],
 	}
 	if len(a.Body) <= job.MaxKept {
@@ -64,12 +64,4 @@ func (t *trial) scriptFailed(d *death) job.Effect {
 		to.Script = t.call.Catch
 	}
 	return job.Effect{Kind: job.EffectJob, Job: to}
-}
-
-// explain is an error in one line.
-func explain(e job.Error) string {
-	if e.Script == "" || e.Line == 0 {
-		return e.Message
-	}
-	return fmt.Sprintf("%s:%d:%d: %s", e.Script, e.Line, e.Column, e.Message)
 }

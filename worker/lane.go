@@ -91,7 +91,10 @@ const (
 )
 
 func newIntake(r *rounds, slots int, ackWait time.Duration) *intake {
-	in := &intake{rounds: r, slots: semaphore.NewWeighted(int64(slots)), ackWait: ackWait, lanes: map[string]*lane{}, acks: make(chan *stream.Delivery, maxHeld), halted: make(chan struct{})}
+	in := &intake{
+		rounds: r, slots: semaphore.NewWeighted(int64(slots)), ackWait: ackWait, lanes: map[string]*lane{},
+		acks: make(chan *stream.Delivery, maxHeld), halted: make(chan struct{}),
+	}
 	in.room = sync.NewCond(&in.mu)
 	return in
 }
@@ -174,6 +177,8 @@ func (in *intake) run(ctx context.Context, l *lane) {
 		case err == nil:
 			failures = 0
 		case errors.Is(err, errLeave):
+			in.rounds.log.Warn("a job that was handed out is not found in its context; left for its next delivery",
+				"context", l.name, "sequence", g.target, "delivered", g.delivered)
 			in.leave(l, g.target)
 		case ctx.Err() != nil || errors.Is(err, errStopping):
 			in.abandon(l)
@@ -202,7 +207,13 @@ func (in *intake) next(ctx context.Context, l *lane) (goal, bool) {
 		in.abandonLocked(l)
 		return goal{}, false
 	}
-	g := goal{name: l.name, target: math.MaxUint64, applied: func(seq uint64) { in.applied(l, seq) }, yield: func(context.Context) error { return in.yield(l) }, away: func(do func() error) error { return in.stuck(l, do) }, brief: in.away, begun: &l.begun}
+	g := goal{
+		name: l.name, target: math.MaxUint64, begun: &l.begun,
+		applied: func(seq uint64) { in.applied(l, seq) },
+		yield:   func() error { return in.yield(l) },
+		away:    func(do func() error) error { return in.stuck(l, do) },
+		brief:   in.away,
+	}
 	if w := l.first(); w != nil {
 		l.target = w.Message.Sequence
 		g.target, g.delivered = l.target, w.Delivered

@@ -56,10 +56,10 @@ var errLeave = errors.New("left for its next delivery")
 // goal is how far a lane wants its context taken.
 type goal struct {
 	name      string
-	target    uint64                          // sequence of a job that was handed to this process; math.MaxUint64: as far as there are jobs
-	delivered uint64                          // how often the target was handed out
-	applied   func(seq uint64)                // called for each job that has taken effect and whose outbox is published
-	yield     func(ctx context.Context) error // called between two jobs; its error ends the way
+	target    uint64           // sequence of a job that was handed to this process; math.MaxUint64: as far as there are jobs
+	delivered uint64           // how often the target was handed out
+	applied   func(seq uint64) // called for each job that has taken effect and whose outbox is published
+	yield     func() error     // called between two jobs; its error ends the way
 
 	away  func(do func() error) error // does what may take long, while others have the lane's slot
 	brief func(do func() error) error // the same for what does not
@@ -97,7 +97,7 @@ func (r *rounds) advance(ctx context.Context, g goal) error {
 		if err := r.step(ctx, g, v, head); err != nil {
 			return err
 		}
-		if err := g.yield(ctx); err != nil {
+		if err := g.yield(); err != nil {
 			return err
 		}
 	}
@@ -329,7 +329,7 @@ func (r *rounds) logOutcome(name string, rep job.Report) {
 	}
 	attrs := []any{"job_id", rep.Job, "context", name, "script", rep.Script, "caller", rep.Caller, "took_ms", rep.Took}
 	if rep.Outcome == job.OutcomeDead {
-		r.log.Warn("job is a dead letter", append(attrs, "reason", rep.Error.Reason, "error", explain(*rep.Error))...)
+		r.log.Warn("job is a dead letter", append(attrs, "reason", rep.Error.Reason, "error", rep.Error.String())...)
 		return
 	}
 	r.log.Debug("job has ended", append(attrs, "outcome", rep.Outcome)...)

@@ -89,17 +89,9 @@ func (a *app) printLetters(letters []letter) error {
 	}
 	var lines [][]string
 	for _, l := range letters {
-		lines = append(lines, []string{l.Time.UTC().Format(time.RFC3339), l.ID, orDash(l.Script), l.Error.Reason, brief(where(l.Error))})
+		lines = append(lines, []string{l.Time.UTC().Format(time.RFC3339), l.ID, orDash(l.Script), l.Error.Reason, brief(l.Error.String())})
 	}
 	return a.table([]string{"time", "id", "script", "reason", "error"}, lines)
-}
-
-// where is an error with its place in the script.
-func where(e job.Error) string {
-	if e.Script == "" || e.Line == 0 {
-		return e.Message
-	}
-	return fmt.Sprintf("%s:%d:%d: %s", e.Script, e.Line, e.Column, e.Message)
 }
 
 func (a *app) deadShow() *cobra.Command {

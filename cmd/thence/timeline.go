@@ -125,7 +125,7 @@ func commitLines(name, seconds string, c job.Commit) []string {
 	came := ""
 	switch {
 	case r.Error != nil:
-		came = r.Error.Reason + ": " + brief(where(*r.Error))
+		came = r.Error.Reason + ": " + brief(r.Error.String())
 	case r.Result != nil:
 		came = "result " + compactJSON(r.Result)
 	default:

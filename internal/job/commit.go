@@ -112,6 +112,14 @@ type Error struct {
 	Trace   []Frame `json:"trace,omitempty"`
 }
 
+// String is the error in one line, with its place in the script.
+func (e Error) String() string {
+	if e.Script == "" || e.Line == 0 {
+		return e.Message
+	}
+	return fmt.Sprintf("%s:%d:%d: %s", e.Script, e.Line, e.Column, e.Message)
+}
+
 // Frame is one step of a script's backtrace, the innermost first.
 type Frame struct {
 	Script string `json:"script"`

@@ -353,7 +353,7 @@ func TestTimers(t *testing.T) {
 			t.Errorf("%s came %s after it was due", name, late)
 		}
 	}
-	ok(t, p.PurgeSubject(within(t), a.RetrySubject("1-0")))
+	ok(t, get(p.js.Stream(within(t), "CALLS_"+p.Name))(t).Purge(within(t), jetstream.WithPurgeSubject(a.RetrySubject("1-0"))))
 	equal(t, "timers and calls that are left", p.stored(t, "CALLS_payments").Msgs, 3) // the three that came, unacked
 	if _, err := p.js.Stream(within(t), "CALLS_payments"); err != nil {
 		t.Fatal(err)

@@ -266,17 +266,6 @@ func (p *Pool) PoolExists(ctx context.Context, name string) (bool, error) {
 	return err == nil, err
 }
 
-// PurgeSubject removes what stands on one subject of the calls' stream.
-func (p *Pool) PurgeSubject(ctx context.Context, subject string) error {
-	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
-	defer cancel()
-	s, err := p.js.Stream(ctx, job.CallsStream(p.Name))
-	if err != nil {
-		return err
-	}
-	return s.Purge(ctx, jetstream.WithPurgeSubject(subject))
-}
-
 // MaxPayload is the largest message that the server takes.
 func (p *Pool) MaxPayload() int { return int(p.nc.MaxPayload()) }
 

@@ -213,7 +213,8 @@ func TestWaitingRetry(t *testing.T) {
 		equal(t, "last", call.Last != "", true)
 		equal(t, "key", call.Key, o.call.Key)
 	}
-	ok(t, r.pool.PurgeSubject(r.ctx, waiting[0].address.RetrySubject(waiting[0].call.ID)))
+	timers := must(r.js.Stream(r.ctx, "CALLS_payments"))(t)
+	ok(t, timers.Purge(r.ctx, jetstream.WithPurgeSubject(waiting[0].address.RetrySubject(waiting[0].call.ID))))
 	r.settle(t, 2)
 }
 
