@@ -39,6 +39,7 @@ func (t *trial) die(d *death) {
 	if t.call == nil {
 		return
 	}
+	t.next.Outbox[0].Call, t.next.Outbox[0].Source = t.call, t.script().Source
 	t.next.Calls = maps.Clone(t.old.Calls)
 	delete(t.next.Calls, t.job.Call)
 	t.next.Sources = keepSources(t.next.Calls, t.old.Sources, scripting.Script{})

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sync/semaphore"
 
+	"github.com/thence-dev/thence/internal/crash"
 	"github.com/thence-dev/thence/internal/job"
 	"github.com/thence-dev/thence/internal/stream"
 )
@@ -158,7 +159,10 @@ func (in *intake) try(err error) {
 	}
 }
 
-func (in *intake) giveBack(d *stream.Delivery) { in.try(d.GiveBack(0)) }
+func (in *intake) giveBack(d *stream.Delivery) {
+	crash.Here(crash.GiveBackBefore)
+	in.try(d.GiveBack(0))
+}
 
 // run works a lane until its context has no delivery left.
 func (in *intake) run(ctx context.Context, l *lane) {
@@ -180,6 +184,9 @@ func (in *intake) run(ctx context.Context, l *lane) {
 			in.rounds.log.Warn("a job that was handed out is not found in its context; left for its next delivery",
 				"context", l.name, "sequence", g.target, "delivered", g.delivered)
 			in.leave(l, g.target)
+		case errors.Is(err, errHeld):
+			in.setAside(l)
+			return
 		case ctx.Err() != nil || errors.Is(err, errStopping):
 			in.abandon(l)
 			return
@@ -297,7 +304,9 @@ func (in *intake) applied(l *lane, seq uint64) {
 // while it writes: a lane that waited for it could not run its next job meanwhile.
 func (in *intake) ack() {
 	for d := range in.acks {
+		crash.Here(crash.AckBefore)
 		in.try(d.Ack())
+		crash.Here(crash.AckAfter)
 	}
 }
 

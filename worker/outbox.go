@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/thence-dev/thence/internal/crash"
 	"github.com/thence-dev/thence/internal/job"
 	"github.com/thence-dev/thence/internal/stream"
 )
@@ -193,13 +194,21 @@ func (o *outbox) tell(ctx context.Context, f flush, answer job.Message) error {
 }
 
 func (o *outbox) send(ctx context.Context, kind string, m job.Message) error {
+	crash.Here(crash.OutboxBefore)
+	crash.Here(beforeEffect[kind])
 	if kind == job.EffectCall {
 		if err := o.stream.RoomForCalls(ctx); err != nil {
 			return err
 		}
 	}
-	return o.stream.Publish(ctx, m)
+	if err := o.stream.Publish(ctx, m); err != nil {
+		return err
+	}
+	crash.Here(crash.OutboxAfter)
+	return nil
 }
+
+var beforeEffect = map[string]crash.Point{job.EffectCall: crash.OutboxCall, job.EffectJob: crash.OutboxJob, job.EffectDead: crash.OutboxDead}
 
 func (o *outbox) refusedLetter(f flush, i int, m job.Message, why error) job.Message {
 	e := job.Error{Reason: job.ReasonRefused, Message: why.Error(), Script: f.commit.Report.Script}
@@ -212,7 +221,9 @@ func (o *outbox) message(f flush, i int) (job.Message, error) {
 	origin := job.Origin{Address: f.address, Sequence: f.commit.Applied, Index: i}
 	switch {
 	case e.Kind == job.EffectDead && report.Error != nil:
-		return o.deadMessage(f.address, fmt.Sprint(f.commit.Applied), o.letter(f, *report.Error, f.applied.Copy())), nil
+		letter := o.letter(f, *report.Error, f.applied.Copy())
+		letter.Call, letter.Source = e.Call, e.Source
+		return o.deadMessage(f.address, fmt.Sprint(f.commit.Applied), letter), nil
 	case e.Kind == job.EffectCall && e.Request != nil:
 		return o.callMessage(f, origin, e)
 	case e.Kind == job.EffectJob && e.Job != nil:
@@ -281,7 +292,7 @@ func (o *outbox) letter(f flush, e job.Error, m job.Original) job.DeadLetter {
 	r := f.commit.Report
 	return job.DeadLetter{
 		Error: e, Job: r.Job, Context: f.address.String(), Script: r.Script, Release: r.Release, Caller: r.Caller,
-		Time: r.Started, Worker: o.worker, Message: m,
+		Revision: f.revision, Time: r.Started, Worker: o.worker, Message: m,
 	}
 }
 
@@ -292,7 +303,7 @@ func (o *outbox) deadMessage(a job.Address, id string, letter job.DeadLetter) jo
 	if err != nil || len(body) > o.maxLetter {
 		sum := sha256.Sum256(letter.Message.Data)
 		letter.Message.Data = fmt.Appendf(nil, "(%d bytes, too many to keep; sha256 %x)", len(letter.Message.Data), sum)
-		letter.Message.Header = nil
+		letter.Message.Header, letter.Source = nil, ""
 		body = encode(letter)
 	}
 	return job.Message{Subject: a.DeadSubject(id), Data: body}

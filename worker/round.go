@@ -6,10 +6,10 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
-	"math/rand/v2"
 	"sync/atomic"
 	"time"
 
+	"github.com/thence-dev/thence/internal/crash"
 	"github.com/thence-dev/thence/internal/job"
 	"github.com/thence-dev/thence/internal/stream"
 )
@@ -24,6 +24,8 @@ type journal interface {
 	Commit(ctx context.Context, name string, data []byte, revision uint64) (uint64, error)
 	Publish(ctx context.Context, m job.Message) error
 	RoomForCalls(ctx context.Context) error
+	PoolExists(ctx context.Context, name string) (bool, error)
+	MaxPayload() int
 }
 
 // rounds takes the jobs of contexts to their ends: head of the line, run, commit, outbox. It is used by many lanes at
@@ -39,7 +41,8 @@ type rounds struct {
 	seen   atomic.Uint64 // a sequence that the jobs stream has reached
 
 	pause    func(ctx context.Context, d time.Duration) error
-	patience time.Duration // how long a begun job is left to the worker that began it
+	jitter   func(time.Duration) time.Duration // a random part of a duration
+	patience time.Duration                     // how long a begun job is left to the worker that began it
 }
 
 // Poison: where a delivery was handed out more than suspiciousAfter times, each head on the way to it is counted in the
@@ -76,8 +79,16 @@ func (r *rounds) advance(ctx context.Context, g goal) error {
 		if err != nil {
 			return err
 		}
+		crash.Here(crash.ContextRead)
 		if v.commit.Applied >= g.target {
 			return r.reached(ctx, g, v)
+		}
+		if v.commit.Held != nil {
+			if leader {
+				return errHeld
+			}
+			leader = true // it may go on by now
+			continue
 		}
 		head, err := r.head(ctx, &v, g, leader)
 		switch {
@@ -94,6 +105,7 @@ func (r *rounds) advance(ctx context.Context, g goal) error {
 			return err
 		}
 		leader = false
+		crash.Here(crash.HeadRead)
 		if err := r.step(ctx, g, v, head); err != nil {
 			return err
 		}
@@ -111,7 +123,9 @@ func (r *rounds) reached(ctx context.Context, g goal, v view) error {
 			m, err = r.stream.NextJobFromLeader(ctx, g.name, g.target) // a replica that lags may not have it yet
 		}
 		if err == nil && m.Sequence == g.target {
+			crash.Here(crash.ReflushBefore)
 			err = r.flush(ctx, g, &v, m)
+			crash.Here(crash.ReflushAfter)
 		}
 		if err != nil && !errors.Is(err, stream.ErrNone) {
 			return err
@@ -196,9 +210,11 @@ func (r *rounds) head(ctx context.Context, v *view, g goal, leader bool) (job.Me
 	if err != nil || m.Sequence != v.commit.Applied || v.flushed {
 		return m, err
 	}
+	crash.Here(crash.ReflushBefore)
 	if err := r.flush(ctx, g, v, m); err != nil {
 		return m, err
 	}
+	crash.Here(crash.ReflushAfter)
 	return next(ctx, g.name, v.commit.Applied+1)
 }
 
@@ -210,6 +226,7 @@ func (r *rounds) flush(ctx context.Context, g goal, v *view, applied job.Message
 			return err
 		}
 	}
+	crash.Here(crash.OutboxDone)
 	v.flushed = true
 	r.views.put(g.name, *v)
 	return nil
@@ -222,24 +239,26 @@ func (r *rounds) step(ctx context.Context, g goal, v view, head job.Message) err
 	if err != nil || tries < 0 {
 		return err
 	}
-	var next job.Commit
-	var encoded []byte
-	if tries > maxTries {
-		next, encoded, err = r.judge.poisoned(head, v.commit, tries-1)
-	} else {
-		next, encoded, err = r.judge.decide(ctx, head, v.commit)
-	}
+	crash.Here(crash.RunBefore)
+	next, encoded, err := r.judge.verdict(ctx, head, v.commit, tries)
 	if err != nil {
 		return err
 	}
+	crash.Here(crash.RunAfter)
+	if r.judge.holds(next.Report) && !skips(v.commit, head) {
+		return r.hold(ctx, g, v, head, next)
+	}
+	crash.Here(crash.CommitBefore)
 	revision, err := r.commit(ctx, g.name, encoded, v.revision)
 	if errors.Is(err, stream.ErrConflict) {
+		crash.Here(crash.CommitLost)
 		r.stats.lostRaces.Add(1)
 		r.log.Debug("lost a race for a context", "context", g.name, "sequence", head.Sequence)
-		return g.brief(func() error { return r.pause(ctx, 10*time.Millisecond+rand.N(40*time.Millisecond)) })
+		return g.brief(func() error { return r.pause(ctx, 10*time.Millisecond+r.jitter(40*time.Millisecond)) })
 	} else if err != nil {
 		return err
 	}
+	crash.Here(crash.CommitAfter)
 	done := view{revision: revision, commit: next, size: len(encoded), flushed: len(next.Outbox) == 0}
 	r.views.put(g.name, done)
 	r.stats.count(next.Report.Outcome)
@@ -287,7 +306,7 @@ func (r *rounds) begin(ctx context.Context, g goal, v *view, head job.Message) (
 		return count, nil
 	}
 	marked := v.commit
-	marked.Version, marked.Tries = job.Version, &job.Tries{Sequence: head.Sequence, Count: count}
+	marked.Version, marked.Tries, marked.Deed = job.Version, &job.Tries{Sequence: head.Sequence, Count: count}, nil
 	if marked.State == nil {
 		marked.State = []byte("{}")
 	}
@@ -295,12 +314,14 @@ func (r *rounds) begin(ctx context.Context, g goal, v *view, head job.Message) (
 	if err != nil {
 		return -1, err
 	}
+	crash.Here(crash.MarkBefore)
 	revision, err := r.commit(ctx, g.name, encoded, v.revision)
 	if errors.Is(err, stream.ErrConflict) {
 		return -1, nil
 	} else if err != nil {
 		return -1, err
 	}
+	crash.Here(crash.MarkAfter)
 	v.commit, v.revision = marked, revision
 	r.views.put(g.name, *v)
 	*g.begun = head.Sequence

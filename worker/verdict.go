@@ -24,6 +24,7 @@ type judge struct {
 	release    string
 	poolExists func(context.Context, string) (bool, error)
 	maxCommit  int
+	holdOn     []string
 	now        func() time.Time
 }
 
@@ -50,6 +51,18 @@ type trial struct {
 	began   time.Time
 }
 
+// verdict is the commit that ends the job, whatever is known of it before it runs.
+func (j *judge) verdict(ctx context.Context, m job.Message, old job.Commit, tries int) (job.Commit, []byte, error) {
+	switch {
+	case skips(old, m):
+		return j.unrun(m, old, &death{old.Skip.Error})
+	case tries > maxTries:
+		return j.unrun(m, old, dead(job.ReasonPoison, "the job was begun %d times, and each time its worker did not come back", tries-1))
+	default:
+		return j.decide(ctx, m, old)
+	}
+}
+
 // decide returns the commit that ends the job, and its encoded form. An error means that nothing was decided: ctx
 // ended, or the server did not answer.
 func (j *judge) decide(ctx context.Context, m job.Message, old job.Commit) (job.Commit, []byte, error) {
@@ -68,14 +81,14 @@ func (j *judge) decide(ctx context.Context, m job.Message, old job.Commit) (job.
 	return t.next, encoded, nil
 }
 
-// poisoned is decide for a job that is not to be begun again.
-func (j *judge) poisoned(m job.Message, old job.Commit, tries int) (job.Commit, []byte, error) {
+// unrun is decide for a job that is not to be begun again.
+func (j *judge) unrun(m job.Message, old job.Commit, d *death) (job.Commit, []byte, error) {
 	t := &trial{message: m, old: old, next: successor(old, m), began: j.now()}
 	var err error
 	if t.job, err = job.Parse(m); err == nil && j.checkOrigin(t) == nil {
 		t.recognise()
 	}
-	return j.bury(t, dead(job.ReasonPoison, "the job was begun %d times, and each time its worker did not come back", tries))
+	return j.bury(t, d)
 }
 
 // bury closes the job as a dead letter. What is only there to be looked at gives way until the commit fits: close keeps
@@ -87,6 +100,7 @@ func (j *judge) bury(t *trial, d *death) (job.Commit, []byte, error) {
 		func() {},
 		func() { t.dropped, t.next.Report.Output, t.next.Report.OutputCut = true, "", true },
 		func() { d.why.Trace, d.why.Code, d.why.Message = nil, "", cut(d.why.Message, 512) },
+		func() { t.next.Outbox[0].Call, t.next.Outbox[0].Source = nil, "" },
 		func() { t.next.Outbox = t.next.Outbox[:1] },
 		func() { t.next.Marks = withoutOldest(t.next.Marks, job.MaxMarks/2) },
 	} {
@@ -141,6 +155,7 @@ func successor(old job.Commit, m job.Message) job.Commit {
 	next.Version = job.Version
 	next.Applied, next.Attempt = m.Sequence, strconv.FormatUint(rand.Uint64(), 36)
 	next.Outbox, next.Tries, next.Report = nil, nil, job.Report{}
+	next.Held, next.Skip, next.Deed = nil, nil, nil
 	if next.State == nil {
 		next.State = []byte("{}")
 	}

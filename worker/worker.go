@@ -17,6 +17,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"os"
 	"time"
 
@@ -24,6 +25,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/thence-dev/thence/internal/crash"
 	"github.com/thence-dev/thence/internal/job"
 	"github.com/thence-dev/thence/internal/stream"
 	"github.com/thence-dev/thence/scripting"
@@ -46,6 +48,7 @@ type Config struct {
 	Grace    time.Duration                    // how long work under way may take to end after Run's ctx did; default 20s
 	Replicas int                              // of the pool's streams, when Run has to make them; default 1
 	MaxBytes int64                            // of each of the pool's streams, and a quarter of its contexts', likewise; default 1 GiB
+	HoldOn   []string                         // scripts whose failure holds their context until an operator decides; "*": all; default none
 	Logger   *slog.Logger                     // default: slog.Default()
 }
 
@@ -148,10 +151,15 @@ func (w *Worker) run(ctx context.Context) error {
 		return err
 	}
 	c.Logger.Info("worker is ready", "server", c.Conn.ConnectedServerVersion(), "release", c.Library.Release(), "scripts", len(c.Library.Names()))
+	return w.work(ctx, set)
+}
+
+// work takes jobs and calls until ctx ends.
+func (w *Worker) work(ctx context.Context, s setup) error {
 	close(w.ready)
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return set.performer.Run(ctx) })
-	group.Go(func() error { return w.takeJobs(ctx, w.rounds(set.pool, set.keys), set.jobs) })
+	group.Go(func() error { return s.performer.Run(ctx) })
+	group.Go(func() error { return w.takeJobs(ctx, s.rounds, s.jobs) })
 	return group.Wait()
 }
 
@@ -163,32 +171,46 @@ func (w *Worker) unreachable(err error) bool {
 
 // setup is what a worker needs before it can begin.
 type setup struct {
-	pool      *stream.Pool
-	keys      job.Keyring
+	rounds    *rounds
 	performer *calls.Performer
-	jobs      *stream.Deliveries
+	jobs      deliveries
+}
+
+// deliveries hands out the pool's jobs. *stream.Deliveries is one.
+type deliveries interface {
+	Next() (*stream.Delivery, error)
+	AckWait() time.Duration
+	Stop()
 }
 
 // setUp makes or finds the pool's streams, and opens the deliveries of its calls and jobs.
 func (w *Worker) setUp(ctx context.Context) (s setup, err error) {
 	c := w.config
 	options := stream.Options{Replicas: c.Replicas, MaxBytes: c.MaxBytes, Services: w.services.InFlight()}
-	if s.pool, err = stream.Ensure(ctx, c.Conn, c.Pool, options); err != nil {
+	pool, err := stream.Ensure(ctx, c.Conn, c.Pool, options)
+	if err != nil {
 		return s, err
 	}
-	if s.keys, err = s.pool.Keys(ctx, options); err != nil {
+	keys, err := pool.Keys(ctx, options)
+	if err != nil {
 		return s, err
 	}
-	s.performer = calls.New(calls.Config{
-		Pool: s.pool, Keys: s.keys, Services: w.services, Secrets: c.Secrets, Grace: c.Grace, Logger: c.Logger,
-	})
+	s.rounds = w.rounds(pool, keys)
+	s.performer = calls.New(w.performing(pool, keys, func(ctx context.Context, s Service) (calls.Deliveries, error) {
+		return pool.Calls(ctx, s.Name, s.MaxInFlight, calls.Batch)
+	}))
 	if err := s.performer.Open(ctx); err != nil {
 		return s, err
 	}
-	if s.jobs, err = s.pool.Jobs(ctx, batch); err != nil {
+	if s.jobs, err = pool.Jobs(ctx, batch); err != nil {
 		s.performer.Close()
 	}
 	return s, err
+}
+
+func (w *Worker) performing(streams calls.Streams, keys job.Keyring, take func(context.Context, Service) (calls.Deliveries, error)) calls.Config {
+	c := w.config
+	return calls.Config{Streams: streams, Take: take, Keys: keys, Services: w.services, Secrets: c.Secrets, Grace: c.Grace, Logger: c.Logger}
 }
 
 // Ready is closed once Run takes jobs: the pool's streams are there by then.
@@ -200,17 +222,17 @@ func (w *Worker) Stats() Stats { return w.stats.read() }
 // batch is how many deliveries are asked for ahead.
 const batch = 256
 
-func (w *Worker) rounds(pool *stream.Pool, keys job.Keyring) *rounds {
+func (w *Worker) rounds(streams journal, keys job.Keyring) *rounds {
 	c := w.config
 	return &rounds{
-		pool: c.Pool, log: c.Logger, stream: pool, views: newViews(64 << 20), stats: &w.stats,
-		pause: pause, patience: leaveFor(c.Limits),
+		pool: c.Pool, log: c.Logger, stream: streams, views: newViews(64 << 20), stats: &w.stats,
+		pause: pause, jitter: rand.N[time.Duration], patience: leaveFor(c.Limits),
 		judge: &judge{
 			worker: c.Name, keys: keys, services: w.services, runner: c.Runner, limits: c.Limits, release: c.Library.Release(),
-			poolExists: pool.PoolExists, maxCommit: pool.MaxPayload() - 4<<10, now: time.Now,
+			poolExists: streams.PoolExists, maxCommit: streams.MaxPayload() - 4<<10, holdOn: c.HoldOn, now: time.Now,
 		},
-		outbox: &outbox{stream: pool, keys: keys, worker: c.Name, log: c.Logger, now: time.Now, pause: pause, givesUp: 10 * time.Minute,
-			overBound: patienceWhenFull, maxLetter: pool.MaxPayload() - 4<<10},
+		outbox: &outbox{stream: streams, keys: keys, worker: c.Name, log: c.Logger, now: time.Now, pause: pause, givesUp: 10 * time.Minute,
+			overBound: patienceWhenFull, maxLetter: streams.MaxPayload() - 4<<10},
 	}
 }
 
@@ -219,10 +241,10 @@ func leaveFor(l scripting.Limits) time.Duration { return max(6*time.Second, 2*l.
 
 // takeJobs feeds deliveries to lanes until ctx ends. Stopping has two contexts: ctx ends the taking, work ends what
 // still runs when the grace period is over.
-func (w *Worker) takeJobs(ctx context.Context, r *rounds, jobs *stream.Deliveries) error {
+func (w *Worker) takeJobs(ctx context.Context, r *rounds, jobs deliveries) error {
 	work, cut := context.WithCancel(context.WithoutCancel(ctx))
 	defer cut()
-	in := newIntake(r, w.config.Slots, jobs.AckWait)
+	in := newIntake(r, w.config.Slots, jobs.AckWait())
 	renewing, stopRenewing := context.WithCancel(work)
 	var background errgroup.Group
 	background.Go(func() error { in.renew(renewing); return nil })
@@ -240,7 +262,7 @@ func (w *Worker) takeJobs(ctx context.Context, r *rounds, jobs *stream.Deliverie
 
 // stopOn ends the taking when ctx does, or a lane meets what no retry can mend, and cuts what runs when the grace
 // period is over.
-func (w *Worker) stopOn(ctx context.Context, in *intake, jobs *stream.Deliveries, cut context.CancelFunc) error {
+func (w *Worker) stopOn(ctx context.Context, in *intake, jobs deliveries, cut context.CancelFunc) error {
 	select {
 	case <-ctx.Done():
 		w.config.Logger.Info("worker is stopping", "grace", w.config.Grace)
@@ -255,7 +277,7 @@ func (w *Worker) stopOn(ctx context.Context, in *intake, jobs *stream.Deliveries
 }
 
 // take hands every delivery to its lane until the deliveries are stopped.
-func take(ctx context.Context, in *intake, jobs *stream.Deliveries) error {
+func take(ctx context.Context, in *intake, jobs deliveries) error {
 	for {
 		d, err := jobs.Next()
 		if errors.Is(err, stream.ErrStopped) && in.stopping() {
@@ -264,6 +286,7 @@ func take(ctx context.Context, in *intake, jobs *stream.Deliveries) error {
 		if err != nil {
 			return fmt.Errorf("take jobs: %w", err)
 		}
+		crash.Here(crash.JobTaken)
 		in.add(ctx, d)
 	}
 }

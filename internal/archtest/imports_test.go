@@ -20,6 +20,7 @@ type row struct {
 // the reason in docs/adr if it is not plain from the name. A row for a folder that does not exist is fine.
 var table = []row{
 	{folder: "internal/job", std: true},
+	{folder: "internal/crash", std: true},
 	{folder: "internal/stream", may: []string{"internal/job"}},
 	{folder: "internal/embedded"},
 	{folder: "internal/stripefake", std: true},
@@ -27,8 +28,8 @@ var table = []row{
 
 	{folder: "dispatcher", may: []string{"internal/stream", "internal/job"}},
 	{folder: "scripting/...", may: []string{"scripting/..."}},
-	{folder: "worker", may: []string{"internal/stream", "internal/job", "scripting", "worker/calls"}},
-	{folder: "worker/calls", may: []string{"internal/stream", "internal/job"}},
+	{folder: "worker", may: []string{"internal/stream", "internal/job", "internal/crash", "scripting", "worker/calls"}},
+	{folder: "worker/calls", may: []string{"internal/stream", "internal/job", "internal/crash"}},
 	{folder: "flows"},
 
 	{folder: "cmd/...", may: []string{"..."}},

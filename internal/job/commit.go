@@ -23,6 +23,9 @@ type Commit struct {
 	Marks   map[string]Mark     `json:"marks,omitempty"`   // highest effect taken, by the context it came from
 	Recent  string              `json:"recent,omitempty"`  // digests of callers' ids, oldest first, 16 characters each
 	Tries   *Tries              `json:"tries,omitempty"`   // of a job that may kill workers
+	Held    *Held               `json:"held,omitempty"`    // the context's jobs wait until an operator decides
+	Skip    *Skip               `json:"skip,omitempty"`    // the next job is to end as a dead letter, unrun
+	Deed    *Deed               `json:"deed,omitempty"`    // this revision is an operator's doing; the rest is as the job before left it
 }
 
 // Mark is the highest effect that a context took from another: its sequence and index there, and the sequence of the
@@ -33,6 +36,30 @@ type Mark [3]uint64
 type Tries struct {
 	Sequence uint64 `json:"sequence"`
 	Count    int    `json:"count"`
+}
+
+// Held says since when and why a context's jobs wait. They stay on the stream. A context is held by an operator, or, where
+// its pool is set up so, by a job that failed: that job has not ended, and is run once more when the context goes on.
+type Held struct {
+	Since    time.Time `json:"since"`
+	By       string    `json:"by"`                 // the operator, or the worker that met the failure
+	Why      string    `json:"why,omitempty"`      // the operator's words
+	Sequence uint64    `json:"sequence,omitempty"` // of the job that failed; 0: none did
+	Job      string    `json:"job,omitempty"`      // its id
+	Error    *Error    `json:"error,omitempty"`    // how it failed
+}
+
+// Skip ends the job at Sequence as a dead letter, for the reason that it held its context for.
+type Skip struct {
+	Sequence uint64 `json:"sequence"`
+	Error    Error  `json:"error"`
+}
+
+// Deed is what an operator did to a context.
+type Deed struct {
+	What string    `json:"what"` // pause, resume, retry, drop, cancel or reset
+	By   string    `json:"by"`
+	Time time.Time `json:"time"`
 }
 
 // Kinds of effect.
@@ -48,6 +75,10 @@ type Effect struct {
 	Service string      `json:"service,omitempty"` // of a call
 	Request *Request    `json:"request,omitempty"` // of a call
 	Job     *Dispatched `json:"job,omitempty"`
+
+	// Of a dead letter whose job answered a call: the call, and the inline source that took the answer.
+	Call   *OpenCall `json:"call,omitempty"`
+	Source string    `json:"source,omitempty"`
 }
 
 // Dispatched is a job as an effect.
@@ -142,15 +173,21 @@ const (
 
 // DeadLetter is the copy of a job that could not run, or of an effect that could not be published.
 type DeadLetter struct {
-	Error   Error     `json:"error"`
-	Job     string    `json:"job"`
-	Context string    `json:"context"` // <pool>.<context>
-	Script  string    `json:"script,omitempty"`
-	Release string    `json:"release,omitempty"`
-	Caller  string    `json:"caller,omitempty"`
-	Time    time.Time `json:"time"`
-	Worker  string    `json:"worker"`
-	Message Original  `json:"message"`
+	Error    Error     `json:"error"`
+	Job      string    `json:"job"`
+	Context  string    `json:"context"` // <pool>.<context>
+	Script   string    `json:"script,omitempty"`
+	Release  string    `json:"release,omitempty"`
+	Caller   string    `json:"caller,omitempty"`
+	Revision uint64    `json:"revision,omitempty"` // of the context that records the death; its state is what the job ran on
+	Time     time.Time `json:"time"`
+	Worker   string    `json:"worker"`
+	Held     bool      `json:"held,omitempty"` // the job has not ended: it holds its context until an operator decides
+	Message  Original  `json:"message"`
+
+	// Of a job that answered a call: the call, and the inline source that took the answer.
+	Call   *OpenCall `json:"call,omitempty"`
+	Source string    `json:"source,omitempty"`
 }
 
 // Original is a message as it was published.

@@ -38,6 +38,7 @@ const (
 	TypeSource = "text/x-tengo"
 	TypeInline = "application/vnd.thence.job+json"    // source and data in one body: see Inline
 	TypeAnswer = "application/vnd.thence.answer+json" // see Answer; counts only with a proof
+	TypeWake   = "application/vnd.thence.wake"        // runs nothing: its context is looked at, and what waits there goes on
 )
 
 // Sizes. What must be published is checked against them before anything is committed.
@@ -87,7 +88,7 @@ type Job struct {
 
 	Origin Origin  // set on effects
 	Call   string  // id of the call that this answers
-	Answer *Answer // set on answers
+	Answer *Answer // set on answers, and on what tells a script of one again
 }
 
 // Inline is the body of a job that brings both its source and its data.
@@ -176,6 +177,10 @@ func (j *Job) readBody(m Message) error {
 		return j.readAnswer(m.Data)
 	case j.Call != "":
 		return malformed("header %s without %s: %s", HeaderCall, HeaderType, TypeAnswer)
+	case typ == TypeWake && (j.Script != "" || len(m.Data) > 0):
+		return malformed("%s says %s, which runs nothing: leave out %s and the body", HeaderType, TypeWake, HeaderScript)
+	case typ == TypeWake:
+		return nil
 	case j.Script != "":
 		j.Data, err = readData(typ, m.Data)
 		return err
@@ -185,8 +190,8 @@ func (j *Job) readBody(m Message) error {
 }
 
 func (j *Job) readAnswer(body []byte) error {
-	if j.Call == "" && !j.Origin.Valid() {
-		return malformed("an answer without %s or %s", HeaderCall, HeaderSource)
+	if j.Call == "" && !j.Origin.Valid() && j.Parent == "" {
+		return malformed("an answer without %s, %s or %s", HeaderCall, HeaderSource, HeaderParent)
 	}
 	j.Answer = new(Answer)
 	if problem := jsonProblem(body, j.Answer); problem != "" {

@@ -114,7 +114,7 @@ func TestParseRefuses(t *testing.T) {
 		{"call", message("x", "Thence-Call: one", answer), `header Thence-Call: "one" is no call id`},
 		{"source and call", message("x", "Thence-Call: 1-0", "Thence-Source: a.b.1-1"), `headers Thence-Source and Thence-Call exclude each other`},
 		{"call that answers nothing", message("x", "Thence-Call: 1-0"), `header Thence-Call without Content-Type: application/vnd.thence.answer+json`},
-		{"answer to nothing", message("{}", answer), `an answer without Thence-Call or Thence-Source`},
+		{"answer to nothing", message("{}", answer), `an answer without Thence-Call, Thence-Source or Thence-Parent`},
 		{"answer", message("{", answer, "Thence-Call: 1-0"), `the answer is not JSON: unexpected end of JSON input`},
 		{"answer that is not UTF-8", message("{\"tag\":\"\xff\"}", answer, "Thence-Call: 1-0"), `the answer is not JSON: it is not UTF-8`},
 		{"no type", message("x", "Content-Type: text/"), `header Content-Type: "text/": mime: expected token after slash`},

@@ -20,22 +20,32 @@ type Delivery struct {
 	Message   job.Message
 	Delivered uint64 // how often it was handed out, this time included
 
-	reply string
-	nc    *nats.Conn
+	reply  string
+	server Replies
+}
+
+// Replies takes what is said about a delivery, on the subject that came with it. A *nats.Conn does.
+type Replies interface {
+	Publish(subject string, data []byte) error
+}
+
+// NewDelivery makes a delivery of a server that is not NATS: simulations have one.
+func NewDelivery(m job.Message, delivered uint64, reply string, server Replies) *Delivery {
+	return &Delivery{Message: m, Delivered: delivered, reply: reply, server: server}
 }
 
 // Ack ends the message. It is best effort: when it is lost the message comes again. It may follow a GiveBack.
-func (d *Delivery) Ack() error { return d.nc.Publish(d.reply, []byte("+ACK")) }
+func (d *Delivery) Ack() error { return d.server.Publish(d.reply, []byte("+ACK")) }
 
 // Working begins the message's ack wait anew.
-func (d *Delivery) Working() error { return d.nc.Publish(d.reply, []byte("+WPI")) }
+func (d *Delivery) Working() error { return d.server.Publish(d.reply, []byte("+WPI")) }
 
 // GiveBack lets the message be handed out again, to anyone, after delay.
 func (d *Delivery) GiveBack(delay time.Duration) error {
 	if delay <= 0 {
-		return d.nc.Publish(d.reply, []byte("-NAK"))
+		return d.server.Publish(d.reply, []byte("-NAK"))
 	}
-	return d.nc.Publish(d.reply, []byte(`-NAK {"delay":`+strconv.FormatInt(int64(delay), 10)+`}`))
+	return d.server.Publish(d.reply, []byte(`-NAK {"delay":`+strconv.FormatInt(int64(delay), 10)+`}`))
 }
 
 // Deliveries hands out a consumer's messages. It is used by one goroutine, but for Stop.
@@ -44,9 +54,8 @@ func (d *Delivery) GiveBack(delay time.Duration) error {
 // of the server: then whoever may publish jobs could end every worker with one. Here a message is what came with a
 // subject to ack it on, which the server alone gives.
 type Deliveries struct {
-	AckWait time.Duration // as the consumer has it
-
 	pool             *Pool
+	ackWait          time.Duration
 	stream, consumer string
 	batch            int
 	asked            int  // messages that the server was asked for and has not sent
@@ -75,13 +84,13 @@ const (
 
 // Jobs opens the deliveries of the pool's jobs, at most batch of them ahead. Who opens them stops them.
 func (p *Pool) Jobs(ctx context.Context, batch int) (*Deliveries, error) {
-	return p.deliveries(ctx, job.JobsStream(p.Name), jobsConsumer(), batch)
+	return p.deliveries(ctx, job.JobsStream(p.Name), JobsConsumer(), batch)
 }
 
 // Calls opens the deliveries of the pool's calls to one service. The pool as a whole has at most maxInFlight of them
 // out, over all workers; it is set when the consumer is made.
 func (p *Pool) Calls(ctx context.Context, service string, maxInFlight, batch int) (*Deliveries, error) {
-	return p.deliveries(ctx, job.CallsStream(p.Name), p.callsConsumer(service, maxInFlight), batch)
+	return p.deliveries(ctx, job.CallsStream(p.Name), CallsConsumer(p.Name, service, maxInFlight), batch)
 }
 
 func (p *Pool) deliveries(ctx context.Context, stream string, config jetstream.ConsumerConfig, batch int) (*Deliveries, error) {
@@ -90,7 +99,7 @@ func (p *Pool) deliveries(ctx context.Context, stream string, config jetstream.C
 		return nil, err
 	}
 	d := &Deliveries{
-		AckWait: c.CachedInfo().Config.AckWait, pool: p, stream: stream, consumer: config.Durable, batch: max(1, batch),
+		ackWait: c.CachedInfo().Config.AckWait, pool: p, stream: stream, consumer: config.Durable, batch: max(1, batch),
 		timer: time.NewTimer(silence), messages: make(chan *nats.Msg, 4*batch+64), stopping: make(chan struct{}), drained: make(chan struct{}),
 	}
 	if d.sub, err = p.nc.ChanSubscribe(p.nc.NewInbox(), d.messages); err != nil {
@@ -101,6 +110,9 @@ func (p *Pool) deliveries(ctx context.Context, stream string, config jetstream.C
 	d.status = p.nc.StatusChanged(nats.CONNECTED)
 	return d, nil
 }
+
+// AckWait is how long a message may lie without a word, as the consumer has it.
+func (d *Deliveries) AckWait() time.Duration { return d.ackWait }
 
 // Next waits for a message. It returns ErrStopped once Stop was called, or the connection closed, and all that had
 // arrived is handed out; any other error ends the deliveries too. Unless somebody called Stop, ErrStopped means that
@@ -186,7 +198,7 @@ func (d *Deliveries) take(msg *nats.Msg) (*Delivery, error) {
 		Message: job.Message{
 			Subject: msg.Subject, Sequence: meta.Sequence.Stream, Time: meta.Timestamp, Header: msg.Header, Data: msg.Data,
 		},
-		Delivered: meta.NumDelivered, reply: msg.Reply, nc: d.pool.nc,
+		Delivered: meta.NumDelivered, reply: msg.Reply, server: d.pool.nc,
 	}, nil
 }
 

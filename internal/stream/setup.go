@@ -76,25 +76,32 @@ func Ensure(ctx context.Context, nc *nats.Conn, name string, o Options) (*Pool, 
 	if err := p.ensureBucket(ctx, o); err != nil {
 		return nil, err
 	}
-	if _, err := p.ensureConsumer(ctx, job.JobsStream(name), jobsConsumer()); err != nil {
+	if _, err := p.ensureConsumer(ctx, job.JobsStream(name), JobsConsumer()); err != nil {
 		return nil, err
 	}
 	for service, maxInFlight := range o.Services {
-		if _, err := p.ensureConsumer(ctx, job.CallsStream(name), p.callsConsumer(service, maxInFlight)); err != nil {
+		if _, err := p.ensureConsumer(ctx, job.CallsStream(name), CallsConsumer(name, service, maxInFlight)); err != nil {
 			return nil, err
 		}
 	}
 	return p, nil
 }
 
-func jobsConsumer() jetstream.ConsumerConfig {
-	return jetstream.ConsumerConfig{Durable: workers, MaxAckPending: maxAckPending}
+// JobsConsumer is the consumer that hands out a pool's jobs.
+func JobsConsumer() jetstream.ConsumerConfig {
+	return consumer(jetstream.ConsumerConfig{Durable: workers, MaxAckPending: maxAckPending})
 }
 
-func (p *Pool) callsConsumer(service string, maxInFlight int) jetstream.ConsumerConfig {
-	return jetstream.ConsumerConfig{
-		Durable: "call_" + service, FilterSubject: p.Name + ".*.call." + service, MaxAckPending: maxInFlight,
-	}
+// CallsConsumer is the consumer that hands out a pool's calls to one service.
+func CallsConsumer(pool, service string, maxInFlight int) jetstream.ConsumerConfig {
+	return consumer(jetstream.ConsumerConfig{
+		Durable: "call_" + service, FilterSubject: pool + ".*.call." + service, MaxAckPending: maxInFlight,
+	})
+}
+
+func consumer(c jetstream.ConsumerConfig) jetstream.ConsumerConfig {
+	c.AckPolicy, c.AckWait, c.MaxDeliver, c.DeliverPolicy = jetstream.AckExplicitPolicy, ackWait, -1, jetstream.DeliverAllPolicy
+	return c
 }
 
 func checkServer(version string) error {
@@ -128,27 +135,34 @@ type wanted struct {
 }
 
 func (p *Pool) streams(o Options) []wanted {
+	jobs, calls, dead := Streams(p.Name, o)
+	return []wanted{{jobs, fitsJobs}, {calls, fitsCalls}, {dead, fitsDead}}
+}
+
+// Streams are a pool's streams of jobs, calls and dead letters as Ensure would make them now.
+func Streams(pool string, o Options) (jobs, calls, dead jetstream.StreamConfig) {
+	o = o.withDefaults()
 	first := uint64(time.Now().UnixMicro())
 	base := jetstream.StreamConfig{
 		Storage: jetstream.FileStorage, Replicas: o.Replicas, MaxBytes: o.MaxBytes,
 		Discard: jetstream.DiscardNew, AllowDirect: true, MaxMsgSize: job.MaxJob, Duplicates: 2 * time.Minute,
 	}
-	jobs, calls, dead := base, base, base
-	jobs.Name, jobs.Subjects = job.JobsStream(p.Name), []string{p.Name + ".*"}
-	jobs.Description = "Thence: jobs of the worker pool " + p.Name
+	jobs, calls, dead = base, base, base
+	jobs.Name, jobs.Subjects = job.JobsStream(pool), []string{pool + ".*"}
+	jobs.Description = "Thence: jobs of the worker pool " + pool
 	jobs.Retention, jobs.FirstSeq = jetstream.WorkQueuePolicy, first
-	calls.Name, calls.Subjects = job.CallsStream(p.Name), []string{p.Name + ".*.call.*", p.Name + ".*.retry.*"}
-	calls.Description = "Thence: calls of the worker pool " + p.Name + " and the timers of their retries"
+	calls.Name, calls.Subjects = job.CallsStream(pool), []string{pool + ".*.call.*", pool + ".*.retry.*"}
+	calls.Description = "Thence: calls of the worker pool " + pool + " and the timers of their retries"
 	calls.Retention, calls.FirstSeq = jetstream.WorkQueuePolicy, first
 	calls.AllowMsgSchedules, calls.AllowMsgTTL = true, true
 	// A stream with schedules can't discard new messages (error 10052), and one that discards old ones must never be
 	// full. So it has no limit of its own, and workers keep it below the bound in its metadata: see Pool.RoomForCalls.
 	calls.Discard, calls.MaxBytes = jetstream.DiscardOld, -1
 	calls.Metadata = map[string]string{callsBound: strconv.FormatInt(o.MaxBytes, 10)}
-	dead.Name, dead.Subjects = job.DeadStream(p.Name), []string{p.Name + ".*.dead.*"}
-	dead.Description = "Thence: dead letters of the worker pool " + p.Name
+	dead.Name, dead.Subjects = job.DeadStream(pool), []string{pool + ".*.dead.*"}
+	dead.Description = "Thence: dead letters of the worker pool " + pool
 	dead.MaxMsgsPerSubject, dead.MaxMsgSize = 1, -1
-	return []wanted{{jobs, fitsJobs}, {calls, fitsCalls}, {dead, fitsDead}}
+	return jobs, calls, dead
 }
 
 func fitsJobs(c jetstream.StreamConfig) string {
@@ -276,7 +290,6 @@ func fitsContexts(s jetstream.KeyValueStatus) string {
 // ensureConsumer makes a durable pull consumer, or checks the one that exists. Its ack wait and max_ack_pending may be
 // tuned by operators.
 func (p *Pool) ensureConsumer(ctx context.Context, stream string, want jetstream.ConsumerConfig) (jetstream.Consumer, error) {
-	want.AckPolicy, want.AckWait, want.MaxDeliver, want.DeliverPolicy = jetstream.AckExplicitPolicy, ackWait, -1, jetstream.DeliverAllPolicy
 	c, err := p.js.Consumer(ctx, stream, want.Durable)
 	if errors.Is(err, jetstream.ErrConsumerNotFound) {
 		c, err = p.js.CreateConsumer(ctx, stream, want)

@@ -178,7 +178,7 @@ func TestEnsureRefusesUnfitConsumers(t *testing.T) {
 		get(Ensure(within(t), p.nc, "payments", Options{}))(t)
 		d := get(p.Jobs(within(t), 1))(t)
 		defer d.close(t)
-		equal(t, "ack wait", d.AckWait, time.Minute)
+		equal(t, "ack wait", d.AckWait(), time.Minute)
 	})
 }
 

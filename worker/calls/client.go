@@ -56,21 +56,28 @@ func cut(s string, n int) string {
 // userAgent is what APIs see.
 const userAgent = "thence (+https://github.com/thence-dev/thence)"
 
-func newClient(s Service, owns func(secret string) bool, secrets func(string) (string, bool)) *client {
+func newClient(s Service, owns func(secret string) bool, secrets func(string) (string, bool), transport http.RoundTripper) *client {
+	if transport == nil {
+		transport = network(s)
+	}
+	return &client{s, owns, secrets, &http.Client{
+		Transport:     transport,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}}
+}
+
+// network dials what the service may reach.
+func network(s Service) http.RoundTripper {
 	dialer := &net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}
 	if !s.AllowPrivate {
 		// Checked on the address that is dialled, after DNS: neither a redirect nor a name that changes its mind gets
 		// past it.
 		dialer.Control = ssrf.New(ssrf.WithAnyPort()).Safe
 	}
-	transport := &http.Transport{
+	return &http.Transport{
 		Proxy: nil, DialContext: dialer.DialContext, ForceAttemptHTTP2: true, MaxIdleConnsPerHost: 64, MaxIdleConns: 256,
 		IdleConnTimeout: 90 * time.Second, TLSHandshakeTimeout: 10 * time.Second, MaxResponseHeaderBytes: maxHeaderBytes,
 	}
-	return &client{s, owns, secrets, &http.Client{
-		Transport:     transport,
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}}
 }
 
 func (c *client) close() { c.http.CloseIdleConnections() }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net/http"
 	"net/url"
 	"strings"
@@ -24,7 +25,7 @@ func tried(t *testing.T, s Service, request job.Request, h http.HandlerFunc) res
 	base := serve(t, h)
 	s.Name, s.URL, s.AllowPrivate = "api", base, true
 	s = s.withDefaults()
-	c := newClient(s, ownedBy(s), secretsOf(map[string]string{"api_key": "canary<0123>", "api_empty": "", "api_bad": "a\nb"}))
+	c := newClient(s, ownedBy(s), secretsOf(map[string]string{"api_key": "canary<0123>", "api_empty": "", "api_bad": "a\nb"}), nil)
 	t.Cleanup(c.close)
 	if request.URL == "" {
 		request.URL = base + "/x"
@@ -225,7 +226,7 @@ func TestPrivateAddresses(t *testing.T) {
 	base := serve(t, http.HandlerFunc(func(http.ResponseWriter, *http.Request) { hit++ }))
 	port := base[strings.LastIndexByte(base, ':'):]
 	for _, host := range []string{"127.0.0.1", "localhost", "[::1]", "[::ffff:127.0.0.1]", "0.0.0.0", "169.254.169.254", "10.0.0.1", "100.100.100.200", "192.168.1.1"} {
-		c := newClient(Service{Name: Default}.withDefaults(), ownedBy(Service{Name: Default}), secretsOf(nil))
+		c := newClient(Service{Name: Default}.withDefaults(), ownedBy(Service{Name: Default}), secretsOf(nil), nil)
 		got := c.send(t.Context(), job.Call{Request: job.Request{Method: "GET", URL: "http://" + host + port}})
 		c.close()
 		if f := got.answer.Failure; f == nil || f.Type != job.FailureBlocked || got.retry || !strings.HasPrefix(f.Message, "the address is not public, and the service does not allow private ones: ") {
@@ -233,7 +234,7 @@ func TestPrivateAddresses(t *testing.T) {
 		}
 	}
 	equal(t, "requests", hit, 0)
-	c := newClient(Service{Name: Default, AllowPrivate: true}.withDefaults(), ownedBy(Service{Name: Default}), secretsOf(nil))
+	c := newClient(Service{Name: Default, AllowPrivate: true}.withDefaults(), ownedBy(Service{Name: Default}), secretsOf(nil), nil)
 	defer c.close()
 	equal(t, "status where it is allowed", c.send(t.Context(), job.Call{Request: job.Request{Method: "GET", URL: base}}).answer.Status, 200)
 }
@@ -264,16 +265,16 @@ func TestWait(t *testing.T) {
 	for range 200 {
 		for attempt, longest := range map[int]time.Duration{1: 100, 2: 200, 3: 400, 4: 800, 5: 1000, 50: 1000, 10_000: 1000} {
 			longest *= time.Millisecond
-			if d := s.wait(attempt, 0); d > longest || d < longest*3/4-1 {
+			if d := s.wait(attempt, 0, rand.N[time.Duration]); d > longest || d < longest*3/4-1 {
 				t.Fatalf("after %d tries: %s, want %s to %s", attempt, d, longest*3/4, longest)
 			}
 		}
 	}
-	equal(t, "asked for more", s.wait(1, 500*time.Millisecond), 500*time.Millisecond)
-	equal(t, "asked for too much", s.wait(1, time.Hour), time.Second)
-	equal(t, "asked for less", s.wait(5, time.Millisecond) >= 750*time.Millisecond, true)
+	equal(t, "asked for more", s.wait(1, 500*time.Millisecond, rand.N[time.Duration]), 500*time.Millisecond)
+	equal(t, "asked for too much", s.wait(1, time.Hour, rand.N[time.Duration]), time.Second)
+	equal(t, "asked for less", s.wait(5, time.Millisecond, rand.N[time.Duration]) >= 750*time.Millisecond, true)
 	huge := Service{Backoff: 200_000 * time.Hour, MaxWait: 200_000 * time.Hour}
-	equal(t, "no overflow", huge.wait(60, 0) >= 150_000*time.Hour, true)
+	equal(t, "no overflow", huge.wait(60, 0, rand.N[time.Duration]) >= 150_000*time.Hour, true)
 }
 
 // ownedBy tells the secrets of a service that is alone.

@@ -8,23 +8,43 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"net/http"
 	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/thence-dev/thence/internal/crash"
 	"github.com/thence-dev/thence/internal/job"
 	"github.com/thence-dev/thence/internal/stream"
 )
 
-// Config says what a Performer works with. All fields must be given.
+// Config says what a Performer works with. All fields but the last two must be given.
 type Config struct {
-	Pool     *stream.Pool
+	Streams  Streams
+	Take     func(context.Context, Service) (Deliveries, error) // opens the deliveries of a service's calls
 	Keys     job.Keyring
 	Services Services
 	Secrets  func(name string) (string, bool)
 	Grace    time.Duration // how long calls under way may take to end after Run's ctx did
 	Logger   *slog.Logger
+
+	Transport http.RoundTripper                 // sends requests in place of the network; simulations have one
+	Jitter    func(time.Duration) time.Duration // a random part of a duration; default: rand.N
+}
+
+// Streams is what a performer needs of the pool's streams. *stream.Pool is one.
+type Streams interface {
+	ContextFromLeader(ctx context.Context, name string) (stream.Entry, error)
+	Publish(ctx context.Context, m job.Message) error
+}
+
+// Deliveries hands out a service's calls. *stream.Deliveries is one.
+type Deliveries interface {
+	Next() (*stream.Delivery, error)
+	AckWait() time.Duration
+	Stop()
+	Close()
 }
 
 // Performer makes a pool's calls. Open is called once, then Run.
@@ -33,14 +53,14 @@ type Performer struct {
 	clients map[string]*client
 	now     func() time.Time
 
-	taking []*stream.Deliveries // of each service, once opened
+	taking []Deliveries // of each service, once opened
 
 	mu       sync.Mutex
 	inFlight map[*stream.Delivery]struct{}
 }
 
-// batch is how many calls of a service are asked for ahead.
-const batch = 64
+// Batch is how many calls of a service are asked for ahead.
+const Batch = 64
 
 // maxAge is how long after its first try a call is still tried. Stripe forgets an Idempotency-Key after 24 hours; a
 // try after that could be a second execution (rule 14).
@@ -48,9 +68,12 @@ const maxAge = 23 * time.Hour
 
 // New makes a performer.
 func New(c Config) *Performer {
+	if c.Jitter == nil {
+		c.Jitter = rand.N[time.Duration]
+	}
 	p := &Performer{config: c, clients: map[string]*client{}, now: time.Now, inFlight: map[*stream.Delivery]struct{}{}}
 	for _, s := range c.Services.all {
-		p.clients[s.Name] = newClient(s, func(secret string) bool { return c.Services.owner(secret) == s.Name }, c.Secrets)
+		p.clients[s.Name] = newClient(s, func(secret string) bool { return c.Services.owner(secret) == s.Name }, c.Secrets, c.Transport)
 	}
 	return p
 }
@@ -58,7 +81,7 @@ func New(c Config) *Performer {
 // Open makes the services' consumers where they are missing, and opens their deliveries, which Run ends.
 func (p *Performer) Open(ctx context.Context) error {
 	for _, s := range p.config.Services.all {
-		d, err := p.config.Pool.Calls(ctx, s.Name, s.MaxInFlight, batch)
+		d, err := p.config.Take(ctx, s)
 		if err != nil {
 			p.Close()
 			return err
@@ -112,15 +135,15 @@ func (p *Performer) Run(ctx context.Context) error {
 }
 
 // shortest is the shortest ack wait: operators may tune it.
-func shortest(taking []*stream.Deliveries) time.Duration {
-	wait := taking[0].AckWait
+func shortest(taking []Deliveries) time.Duration {
+	wait := taking[0].AckWait()
 	for _, d := range taking {
-		wait = min(wait, d.AckWait)
+		wait = min(wait, d.AckWait())
 	}
 	return wait
 }
 
-func stop(taking []*stream.Deliveries) {
+func stop(taking []Deliveries) {
 	for _, d := range taking {
 		d.Stop()
 	}
@@ -128,7 +151,7 @@ func stop(taking []*stream.Deliveries) {
 
 // serve takes a service's calls, each performed by a goroutine of its own, and waits for them in the end. The
 // consumer's max_ack_pending bounds them.
-func (p *Performer) serve(ctx, work context.Context, s Service, taking *stream.Deliveries) error {
+func (p *Performer) serve(ctx, work context.Context, s Service, taking Deliveries) error {
 	var under sync.WaitGroup
 	defer under.Wait()
 	for {
@@ -143,6 +166,7 @@ func (p *Performer) serve(ctx, work context.Context, s Service, taking *stream.D
 			p.try(d.GiveBack(0))
 			continue
 		}
+		crash.Here(crash.CallTaken)
 		under.Go(func() { p.hold(work, s, d) })
 	}
 }
@@ -158,7 +182,9 @@ func (p *Performer) hold(ctx context.Context, s Service, d *stream.Delivery) {
 	p.mu.Unlock()
 	switch {
 	case err == nil:
+		crash.Here(crash.CallAckBefore)
 		p.try(d.Ack())
+		crash.Here(crash.CallAckAfter)
 	case ctx.Err() != nil:
 		p.try(d.GiveBack(0))
 	default:
@@ -203,9 +229,11 @@ func (p *Performer) perform(ctx context.Context, s Service, d *stream.Delivery) 
 		return err
 	}
 	if !open {
+		crash.Here(crash.CallClosed)
 		p.config.Logger.Debug("call is closed, not sent", "context", a.Context, "call", call.ID)
 		return nil
 	}
+	crash.Here(crash.CallOpen)
 	now := p.now()
 	switch {
 	case call.First.IsZero() && d.Delivered == 1:
@@ -222,6 +250,7 @@ func (p *Performer) perform(ctx context.Context, s Service, d *stream.Delivery) 
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
+	crash.Here(crash.CallSent)
 	p.logTry(a, call, got)
 	if got.retry && call.Attempt < s.Attempts {
 		return p.retryLater(ctx, a, call, s, got)
@@ -264,14 +293,14 @@ func (p *Performer) bury(ctx context.Context, m job.Message, why error) error {
 	if err != nil {
 		return err
 	}
-	return p.config.Pool.Publish(ctx, job.Message{Subject: a.DeadSubject(id), Data: body})
+	return p.config.Streams.Publish(ctx, job.Message{Subject: a.DeadSubject(id), Data: body})
 }
 
 // open asks the context's leader whether the call still waits for its answer (rule 11). An answer that is older than
 // the commit which opened the call is no answer: it is asked again.
 func (p *Performer) open(ctx context.Context, a job.Address, call job.Call) (bool, error) {
 	for wait := 5 * time.Millisecond; ; wait = min(2*wait, time.Second) {
-		entry, err := p.config.Pool.ContextFromLeader(ctx, a.Context)
+		entry, err := p.config.Streams.ContextFromLeader(ctx, a.Context)
 		if err == nil && entry.Revision >= call.Revision {
 			if entry.Data == nil {
 				return false, nil // the context was deleted by an operator
@@ -300,21 +329,23 @@ func (p *Performer) retryLater(ctx context.Context, a job.Address, call job.Call
 	}
 	m := job.Message{Subject: a.CallSubject(s.Name), Data: body}
 	p.config.Keys.Sign(&m)
-	at := p.now().Add(s.wait(call.Attempt, got.after)).UTC()
+	at := p.now().Add(s.wait(call.Attempt, got.after, p.config.Jitter)).UTC()
 	m.Header["Nats-Schedule"] = []string{"@at " + at.Format(time.RFC3339Nano)}
 	m.Header["Nats-Schedule-Target"] = []string{m.Subject}
 	m.Subject = a.RetrySubject(call.ID)
+	crash.Here(crash.CallRetryBefore)
+	defer crash.Here(crash.CallRetryAfter)
 	return p.insist(ctx, a, call, m)
 }
 
 // wait is how long the next try waits after attempt tries: the backoff doubled each time, three quarters to the whole
 // of it at random, or what the API asked for if that is longer, and never more than the service's longest wait.
-func (s Service) wait(attempt int, asked time.Duration) time.Duration {
+func (s Service) wait(attempt int, asked time.Duration, jitter func(time.Duration) time.Duration) time.Duration {
 	d := min(s.Backoff, s.MaxWait)
 	for range attempt - 1 {
 		d = min(2*d, s.MaxWait)
 	}
-	d -= rand.N(d/4 + 1)
+	d -= jitter(d/4 + 1)
 	return min(max(d, asked), s.MaxWait)
 }
 
@@ -325,6 +356,8 @@ func (p *Performer) answer(ctx context.Context, a job.Address, call job.Call, an
 	if err != nil {
 		return err
 	}
+	crash.Here(crash.CallAnswerBefore)
+	defer crash.Here(crash.CallAnswerAfter)
 	return p.insist(ctx, a, call, m)
 }
 
@@ -332,7 +365,7 @@ func (p *Performer) answer(ctx context.Context, a job.Address, call job.Call, an
 // sent again.
 func (p *Performer) insist(ctx context.Context, a job.Address, call job.Call, m job.Message) error {
 	for wait := 20 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
-		err := p.config.Pool.Publish(ctx, m)
+		err := p.config.Streams.Publish(ctx, m)
 		if err == nil {
 			return nil
 		}

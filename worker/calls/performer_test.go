@@ -372,7 +372,9 @@ func TestRunReturnsWhenItCanNotTake(t *testing.T) {
 	r := newRig(t)
 	nobody := must(stream.Open(r.nc, "nobody"))(t)
 	p := r.performer(t, r.stripe())
-	p.config.Pool = nobody
+	p.config.Take = func(ctx context.Context, s Service) (Deliveries, error) {
+		return nobody.Calls(ctx, s.Name, s.MaxInFlight, Batch)
+	}
 	if err := p.Open(r.ctx); err == nil || !strings.Contains(err.Error(), "CALLS_nobody") {
 		t.Errorf("got %v", err)
 	}

@@ -123,7 +123,11 @@ func (r *rig) stripe() Service {
 func (r *rig) performer(t *testing.T, services ...Service) *Performer {
 	t.Helper()
 	return New(Config{
-		Pool: r.pool, Keys: r.keys, Services: must(NewServices(services...))(t), Grace: 10 * time.Second,
+		Streams: r.pool,
+		Take: func(ctx context.Context, s Service) (Deliveries, error) {
+			return r.pool.Calls(ctx, s.Name, s.MaxInFlight, Batch)
+		},
+		Keys: r.keys, Services: must(NewServices(services...))(t), Grace: 10 * time.Second,
 		Secrets: func(name string) (string, bool) { value, ok := r.secrets[name]; return value, ok },
 		Logger:  slog.New(slog.NewTextHandler(r.seen, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})
