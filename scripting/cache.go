@@ -7,36 +7,38 @@ import (
 
 const (
 	cachedPrograms = 512
-	cachedSource   = 8 << 20 // bytes of all sources together
+	cachedSource   = 2 << 20 // bytes of all sources together
 )
 
 // cache keeps the programs of sources that came with jobs, errors of compiling included; the one that was used least
 // recently goes first. The zero cache is ready to use.
 type cache struct {
 	mu      sync.Mutex
-	entries map[cacheKey]*list.Element
+	entries map[Script]*list.Element
 	recent  list.List // of *cached, newest in front
 	bytes   int
 }
 
-type cacheKey struct{ name, source string }
-
 type cached struct {
-	key  cacheKey
+	key  Script
 	once sync.Once
+	name string // what InlineName makes of the source
 	prog *program
 	err  error
 }
 
-// get returns the program of a source, compiled by the first who asks while others wait. Errors show the name, so the
-// same source under two names is two programs.
-func (c *cache) get(name, source string, compile func(name, source string) (*program, error)) (*program, error) {
-	e := c.entry(cacheKey{name, source})
-	e.once.Do(func() { e.prog, e.err = compile(name, source) })
-	return e.prog, e.err
+// get returns the program of a source and its inline name, compiled by the first who asks while others wait. Errors
+// show the script's name, so the same source under two names is two programs.
+func (c *cache) get(s Script, compile func(name, source string) (*program, error)) (*program, string, error) {
+	e := c.entry(s)
+	e.once.Do(func() {
+		e.name = InlineName(s.Source)
+		e.prog, e.err = compile(shown(s), s.Source)
+	})
+	return e.prog, e.name, e.err
 }
 
-func (c *cache) entry(key cacheKey) *cached {
+func (c *cache) entry(key Script) *cached {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if el, ok := c.entries[key]; ok {
@@ -44,15 +46,15 @@ func (c *cache) entry(key cacheKey) *cached {
 		return el.Value.(*cached)
 	}
 	if c.entries == nil {
-		c.entries = map[cacheKey]*list.Element{}
+		c.entries = map[Script]*list.Element{}
 	}
 	e := &cached{key: key}
 	c.entries[key] = c.recent.PushFront(e)
-	c.bytes += len(key.source)
+	c.bytes += len(key.Source)
 	for len(c.entries) > cachedPrograms || c.bytes > cachedSource && len(c.entries) > 1 {
 		oldest := c.recent.Remove(c.recent.Back()).(*cached)
 		delete(c.entries, oldest.key)
-		c.bytes -= len(oldest.key.source)
+		c.bytes -= len(oldest.key.Source)
 	}
 	return e
 }

@@ -18,7 +18,8 @@ import (
 )
 
 // Engine runs scripts in this process: those of its library, and sources that come with a job. What it has compiled it
-// keeps. A script can take much memory before its time is over; an Engine is for scripts whose authors are trusted.
+// keeps. A script can take much memory before its time is over; an Engine is for scripts whose authors are trusted, and
+// package sandbox for all others.
 type Engine struct {
 	lib    *Library
 	inline cache
@@ -44,17 +45,18 @@ func InlineName(source string) string {
 
 // Check compiles a script without running it. The error is an *[Error].
 func (e *Engine) Check(s Script) error {
-	_, _, err := e.program(s, Limits{}.withDefaults())
+	_, _, err := e.program(s, Limits{}.WithDefaults())
 	return err
 }
 
-// Run runs one script, as [Runner] says. The script sees data and state only as copies.
+// Run runs one script, as [Runner] says. The script sees data and state only as copies. A ctx that is cancelled with an
+// *[Error] as its cause ends the run with that error, put where the script was.
 func (e *Engine) Run(ctx context.Context, in Input) (*Outcome, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
 	start := time.Now()
-	limits := in.Limits.withDefaults()
+	limits := in.Limits.WithDefaults()
 	p, name, err := e.program(in.Script, limits)
 	if err != nil {
 		return nil, err
@@ -98,9 +100,7 @@ func (e *Engine) program(s Script, limits Limits) (p *program, name string, err 
 		return nil, "", scriptError(&modules.LimitError{What: "source", Got: len(s.Source), Limit: limits.Source},
 			shown(s), limits)
 	}
-	name = InlineName(s.Source)
-	p, err = e.inline.get(shown(s), s.Source, e.lib.compile)
-	return p, name, err
+	return e.inline.get(s, e.lib.compile)
 }
 
 // shown is the name by which errors call a script.
@@ -158,9 +158,20 @@ func (p *program) explain(ctx context.Context, m *machine, end ending, script st
 		trace, cause := p.Trace(end.failure)
 		return scriptError(cause, script, limits).at(trace)
 	case end.cancelled:
-		return ctx.Err()
+		return p.cancelled(ctx, m, script)
 	}
 	e := &Error{Kind: KindTimeLimit, Script: script, Message: timeMessage(limits)}
+	return e.at(p.Where(m.vm))
+}
+
+// cancelled is ctx's error, or its cause when that is an *Error, put where the script was.
+func (p *program) cancelled(ctx context.Context, m *machine, script string) error {
+	var cause *Error
+	if !errors.As(context.Cause(ctx), &cause) {
+		return ctx.Err()
+	}
+	e := *cause
+	e.Script = script
 	return e.at(p.Where(m.vm))
 }
 
@@ -204,7 +215,7 @@ func message(err error) string {
 	if len(s) > most {
 		s = strings.ToValidUTF8(s[:most], "") + "..."
 	}
-	return s
+	return escaped(s)
 }
 
 // panicError makes an error of what a VM panicked with: our own values say what it is, Tengo's arithmetic and stack
@@ -212,7 +223,7 @@ func message(err error) string {
 func panicError(panicked any, script string, limits Limits) *Error {
 	err, ok := panicked.(error)
 	if !ok {
-		return &Error{Kind: KindRuntime, Script: script, Message: fmt.Sprint(panicked)}
+		return &Error{Kind: KindRuntime, Script: script, Message: escaped(fmt.Sprint(panicked))}
 	}
 	var fault runtime.Error
 	if !errors.As(err, &fault) {

@@ -321,3 +321,20 @@ func TestEveryFunctionHasAnExample(t *testing.T) {
 		}
 	}
 }
+
+// TestCancelledWithAnError ends a run from outside with an error of its own, which then says where the script was.
+func TestCancelledWithAnError(t *testing.T) {
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cause := &scripting.Error{Kind: "memory", Message: "too much"}
+	stop := time.AfterFunc(10*time.Millisecond, func() { cancel(cause) })
+	defer stop.Stop()
+	_, err := scripting.NewEngine(nil).Run(ctx, scripting.Input{Script: scripting.Script{Name: "main", Source: "x := 1\nfor { x = x + 1 - 1 }"},
+		Limits: scripting.Limits{Time: time.Hour}})
+	var e *scripting.Error
+	if !errors.As(err, &e) || e.Kind != "memory" || e.Message != "too much" || e.Script != "main" || e.Line != 2 {
+		t.Errorf("got %v", err)
+	}
+	if cause.Script != "" {
+		t.Error("the cause was changed")
+	}
+}

@@ -2,7 +2,9 @@ package scripting
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/thence-dev/thence/scripting/internal/compile"
@@ -78,7 +80,7 @@ func (e *Error) writeCode(b *strings.Builder) {
 }
 
 func compileError(e *compile.Error) *Error {
-	return &Error{Kind: KindCompile, Script: e.Script, Line: e.Line, Column: e.Column, Message: e.Msg, Code: shorten(e.Code)}
+	return &Error{Kind: KindCompile, Script: e.Script, Line: e.Line, Column: e.Column, Message: escaped(e.Msg), Code: shorten(e.Code)}
 }
 
 // at puts the error where a trace says, innermost first.
@@ -99,10 +101,31 @@ func (e *Error) at(trace []compile.Position) *Error {
 	return e
 }
 
+// shorten cuts a line of source, and puts marks where it has characters that would do something to a terminal.
 func shorten(code string) string {
 	const most = 1000
 	if len(code) > most {
-		return strings.ToValidUTF8(code[:most], "")
+		code = strings.ToValidUTF8(code[:most], "")
 	}
-	return code
+	return strings.Map(func(r rune) rune {
+		if r != '\t' && hidden(r) {
+			return utf8.RuneError
+		}
+		return r
+	}, code)
+}
+
+// escaped writes a message that has hidden characters with escapes. A script decides on parts of messages, which must
+// stay in one line and show what is there.
+func escaped(message string) string {
+	if !strings.ContainsFunc(message, hidden) {
+		return message
+	}
+	quoted := strconv.QuoteToGraphic(message)
+	return quoted[1 : len(quoted)-1]
+}
+
+// hidden tells whether a character is not seen but has an effect: on the line, the terminal, or the order of others.
+func hidden(r rune) bool {
+	return unicode.IsControl(r) || unicode.Is(unicode.Cf, r) || r == '\u2028' || r == '\u2029'
 }

@@ -54,7 +54,8 @@ func testFailing(t *testing.T, kind scripting.ErrorKind, tests []failing) {
 			t.Errorf("%s\n got %s at %d:%d: %s\nwant %s at %d:%d: ... %s", shown, e.Kind, e.Line, e.Column, e.Message, kind,
 				tt.line, tt.column, tt.message)
 		}
-		if want := lineOf(tt.source, e.Line); e.Script == "main" && e.Line > 0 && len(want) < 1000 && e.Code != want {
+		want := strings.ToValidUTF8(strings.ReplaceAll(lineOf(tt.source, e.Line), "\x00", "\uFFFD"), "\uFFFD")
+		if e.Script == "main" && e.Line > 0 && len(want) < 1000 && e.Code != want {
 			t.Errorf("%s\ncode %q, want %q", shown, e.Code, want)
 		}
 	}
@@ -120,6 +121,10 @@ func TestCompileErrors(t *testing.T) {
 		{"x := " + repeat("[", 5000), 1, 106, "brackets nest deeper"},
 		{"x := " + repeat("!", 5000) + "true", 1, 106, "operators in a row"},
 		{"x := " + repeat("- ", 5000) + "1", 1, 206, "operators in a row"},
+		{repeat("//\n", 5001), 5001, 3, "more than 5000 comments in a row"},
+		{"x := " + repeat("/**/ ", 5001) + "1", 1, 25009, "more than 5000 comments in a row"},
+		{"if x {}" + repeat(" else if x {}", 3001), 1, 39009, "more than 3000 else and ?"},
+		{"x := " + repeat("1 ? 2 : ", 3001) + "3", 1, 24008, "more than 3000 else and ?"},
 		{"x := 1" + repeat("+1", 600), 1, 207, "nests deeper than 500"},
 		{"x := {}; y := x" + repeat(".a", 600), 1, 217, "nests deeper than 500"},
 		{declarations(1001), 1001, 1, "more than 1000 global variables"},
@@ -360,6 +365,22 @@ func TestTimeLimit(t *testing.T) {
 		e := runError(t, source, scripting.Limits{Time: 100 * time.Millisecond, Allocs: 1 << 40})
 		if e.Kind != scripting.KindTimeLimit || e.Line == 0 || !strings.Contains(e.Message, "100ms") {
 			t.Errorf("%s: %v", source, e)
+		}
+	}
+}
+
+// TestErrorsCannotBeForged has scripts put what would look like something else into errors.
+func TestErrorsCannotBeForged(t *testing.T) {
+	for _, tt := range []struct{ source, message, code string }{
+		{`import("context").set("a\nlevel=error msg=fake", func() {})`, `context.set: state.a\nlevel=error msg=fake: a value of type compiled-function cannot be JSON`,
+			`import("context").set("a\nlevel=error msg=fake", func() {})`},
+		{"x := {\"\x1b[2J\": 1}; x.y()", "cannot call undefined", "x := {\"\uFFFD[2J\": 1}; x.y()"},
+		{"x := \"\u202e\u2066\"; x.y.z()", "invalid index type: string", "x := \"\uFFFD\uFFFD\"; x.y.z()"},
+		{`import("job").result("a\r\n", 1, 2)`, "job.result: want 1 argument, got 3", `import("job").result("a\r\n", 1, 2)`},
+	} {
+		e := runError(t, tt.source, scripting.Limits{})
+		if e.Message != tt.message || e.Code != tt.code {
+			t.Errorf("%s\n got %q in %q\nwant %q in %q", tt.source, e.Message, e.Code, tt.message, tt.code)
 		}
 	}
 }

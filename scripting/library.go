@@ -41,15 +41,26 @@ func NewLibrary(layers ...fs.FS) (*Library, error) {
 	for _, layer := range layers {
 		errs = append(errs, l.read(layer)...)
 	}
+	l.index()
+	if errs = append(errs, l.check()...); len(errs) > 0 {
+		return nil, errors.Join(errs...)
+	}
+	return l, nil
+}
+
+// Load fills an empty Library with scripts, by name, that another process has checked. They are compiled when they are
+// first run or imported.
+func (l *Library) Load(sources map[string]string) {
+	l.sources, l.programs = maps.Clone(sources), map[string]func() (*program, error){}
+	l.index()
+}
+
+func (l *Library) index() {
 	l.names = slices.Sorted(maps.Keys(l.sources))
 	l.release = hash(l)
 	for _, name := range l.names {
 		l.programs[name] = sync.OnceValues(func() (*program, error) { return l.compile(name, l.sources[name]) })
 	}
-	if errs = append(errs, l.check()...); len(errs) > 0 {
-		return nil, errors.Join(errs...)
-	}
-	return l, nil
 }
 
 func (l *Library) read(layer fs.FS) (errs []error) {

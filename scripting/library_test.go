@@ -135,3 +135,32 @@ func TestNoLayers(t *testing.T) {
 		t.Errorf("%v, %v", lib, err)
 	}
 }
+
+// TestLoad fills a library without compiling it: what is wrong shows when it is run.
+func TestLoad(t *testing.T) {
+	sources := map[string]string{"main": `print(import("part").n)`, "part": "export {n: 7}", "broken": "x := (1"}
+	var lib scripting.Library
+	lib.Load(sources)
+	sources["main"] = "changed"
+	if got := lib.Names(); !slices.Equal(got, []string{"broken", "main", "part"}) || !lib.Has("part") {
+		t.Errorf("names %v", got)
+	}
+	e := scripting.NewEngine(&lib)
+	if out, err := e.Run(t.Context(), scripting.Input{Script: scripting.Script{Name: "main"}}); err != nil || out.Output != "7\n" {
+		t.Errorf("%v, %v", out, err)
+	}
+	_, err := e.Run(t.Context(), scripting.Input{Script: scripting.Script{Name: "broken"}})
+	var failed *scripting.Error
+	if !errors.As(err, &failed) || failed.Kind != scripting.KindCompile || failed.Script != "broken" {
+		t.Errorf("got %v", err)
+	}
+	made, err := scripting.NewLibrary(fstest.MapFS{"main.tengo": {Data: []byte(`print(import("part").n)`)}, "part.tengo": {Data: []byte("export {n: 7}")}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var same scripting.Library
+	same.Load(map[string]string{"main": `print(import("part").n)`, "part": "export {n: 7}"})
+	if made.Release() != same.Release() {
+		t.Errorf("releases %s and %s of the same scripts", made.Release(), same.Release())
+	}
+}

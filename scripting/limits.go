@@ -7,8 +7,8 @@ import (
 	"github.com/thence-dev/thence/scripting/internal/modules"
 )
 
-// withDefaults fills the zero fields.
-func (l Limits) withDefaults() Limits {
+// WithDefaults returns the limits with the zero fields filled, and Source cut to what can be compiled at all.
+func (l Limits) WithDefaults() Limits {
 	def := func(n *int, d int) {
 		if *n <= 0 {
 			*n = d

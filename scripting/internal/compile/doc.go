@@ -29,6 +29,8 @@ const (
 	MaxSource    = 256 << 10 // bytes of one source, whatever the caller allows
 	maxBrackets  = 100       // nesting of brackets in the source
 	maxUnary     = 100       // unary operators in a row
+	maxComments  = 5000      // in a row
+	maxChained   = 3000      // else and ? in the source
 	maxDepth     = 500       // nesting of the syntax tree
 	maxNodes     = 100_000   // of the syntax trees of a program
 	maxConstants = 60_000

@@ -32,33 +32,49 @@ func invalidAt(src string) int {
 	return 0
 }
 
-// nesting counts brackets and runs of unary operators outside strings and comments.
+// nesting follows what makes the parser call itself: brackets, runs of unary operators, comments in a row, and chains of
+// else and of conditional expressions, which nest in the syntax tree and not in the source. Strings do not count.
 func nesting(src string) (int, error) {
-	depth, unary := 0, 0
+	var depth, unary, comments, chained int
 	for i := 0; i < len(src); i++ {
-		switch c := src[i]; c {
-		case '(', '[', '{':
+		c := src[i]
+		if isSpace(c) {
+			continue
+		}
+		end := i
+		if strings.IndexByte("\"'`/", c) >= 0 {
+			end = skip(src, i)
+		}
+		if c == '/' && end > i {
+			comments, i = comments+1, end
+			if comments > maxComments {
+				return i, fmt.Errorf("more than %d comments in a row", maxComments)
+			}
+			continue
+		}
+		comments, i = 0, end
+		if strings.IndexByte("!+-^", c) < 0 {
+			unary = 0
+		} else if unary++; unary > maxUnary {
+			return i, fmt.Errorf("more than %d operators in a row", maxUnary)
+		}
+		switch {
+		case c == '(' || c == '[' || c == '{':
 			if depth++; depth > maxBrackets {
 				return i, fmt.Errorf("brackets nest deeper than %d levels", maxBrackets)
 			}
-			unary = 0
-		case ')', ']', '}':
+		case c == ')' || c == ']' || c == '}':
 			depth--
-			unary = 0
-		case '!', '+', '-', '^':
-			if unary++; unary > maxUnary {
-				return i, fmt.Errorf("more than %d operators in a row", maxUnary)
+		case c == '?' || c == 'e' && strings.HasPrefix(src[i:], "else"):
+			if chained++; chained > maxChained {
+				return i, fmt.Errorf("more than %d else and ? together", maxChained)
 			}
-		case ' ', '\t', '\r', '\n':
-		case '"', '\'', '`', '/':
-			i = skip(src, i)
-			unary = 0
-		default:
-			unary = 0
 		}
 	}
 	return 0, nil
 }
+
+func isSpace(c byte) bool { return c == ' ' || c == '\t' || c == '\r' || c == '\n' }
 
 // skip returns the last byte of the string or comment that starts at i, or i when none does.
 func skip(src string, i int) int {

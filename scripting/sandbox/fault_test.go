@@ -1,0 +1,97 @@
+package sandbox
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"runtime"
+	"strings"
+
+	"github.com/thence-dev/thence/scripting"
+	"github.com/thence-dev/thence/scripting/sandbox/internal/wire"
+)
+
+// runProbe runs a probe, where there are any.
+var runProbe func(name string, in scripting.Input) (*scripting.Outcome, error)
+
+// oneLayerOff is the memory of children that say that they lack a layer.
+const oneLayerOff = leastMemory + 1
+
+// faulty is the runner of children in tests: scripts named "fault X" and "probe X" are Go code that does X, as nothing
+// but a mistake in the engine could.
+type faulty struct{ scripting.Runner }
+
+func init() {
+	engine := newRunner
+	newRunner = func(l *scripting.Library) scripting.Runner { return faulty{engine(l)} }
+	confineChild = func(memory int64) []wire.Layer {
+		layers := confine(memory)
+		if memory == oneLayerOff {
+			layers[0].On, layers[0].Note = false, "as the test wants it"
+		}
+		return layers
+	}
+}
+
+func (f faulty) Run(ctx context.Context, in scripting.Input) (*scripting.Outcome, error) {
+	if name, ok := strings.CutPrefix(in.Script.Name, "probe "); ok {
+		return runProbe(name, in)
+	}
+	if name, ok := strings.CutPrefix(in.Script.Name, "fault "); ok {
+		faults[name]()
+	}
+	if in.Script.Name == "faulty by data" && strings.Contains(string(in.Job.Data), `"exit":true`) {
+		os.Exit(9)
+	}
+	return f.Runner.Run(ctx, in)
+}
+
+var faults = map[string]func(){
+	"exit":  func() { os.Exit(7) },
+	"panic": func() { panic("out of order") },
+	"panic in a goroutine": func() {
+		go panic("out of order")
+		select {}
+	},
+	"stack":  func() { fmt.Println(deeper(1 << 30)) },
+	"memory": func() { keep(nil) },
+	"hang": func() {
+		for {
+			runtime.Gosched()
+		}
+	},
+	"deadlock": func() { select {} },
+	"write nonsense": func() {
+		_, _ = os.Stdout.WriteString("GET / HTTP/1.1\r\n\r\n")
+		select {}
+	},
+	"write a long frame": func() {
+		_, _ = os.Stdout.Write([]byte{0xff, 0xff, 0xff, 0x7f, 6})
+		select {}
+	},
+	"write a bad frame": func() {
+		_, _ = os.Stdout.Write([]byte{2, 0, 0, 0, 6, 0xff})
+		select {}
+	},
+	"answer another": func() {
+		_, _ = os.Stdout.Write([]byte{11, 0, 0, 0, 6, 0x7f, 0, 0, 0, 1, 0, 0, 0, 0, 0})
+		select {}
+	},
+}
+
+func deeper(n int) int {
+	if n == 0 {
+		return 0
+	}
+	return deeper(n-1) + n
+}
+
+func keep(all [][]byte) {
+	for {
+		b := make([]byte, 1<<20)
+		for i := range b {
+			b[i] = 1
+		}
+		all = append(all, b)
+	}
+}

@@ -1,0 +1,100 @@
+package wire
+
+import (
+	"encoding/binary"
+	"time"
+
+	"github.com/thence-dev/thence/scripting"
+)
+
+// AppendScript appends a frame with a script of the library.
+func AppendScript(buf []byte, name, source string) ([]byte, error) {
+	start := len(buf)
+	buf = appendText(appendText(Begin(buf, KindScript), name), source)
+	return buf, End(buf, start)
+}
+
+// Script decodes a KindScript.
+func Script(body []byte) (name, source string, err error) {
+	d := decoder{b: body}
+	name, source = d.text(), d.text()
+	return name, source, d.close()
+}
+
+// AppendDefine appends a frame that puts a source into a slot, in place of what was there.
+func AppendDefine(buf []byte, slot int, source string) ([]byte, error) {
+	start := len(buf)
+	buf = appendText(binary.AppendUvarint(Begin(buf, KindDefine), uint64(slot)), source)
+	return buf, End(buf, start)
+}
+
+// Define decodes a KindDefine, for slots from 1 up to most.
+func Define(body []byte, most int) (slot int, source string, err error) {
+	d := decoder{b: body}
+	slot, source = d.slot(1, most), d.text()
+	return slot, source, d.close()
+}
+
+func (d *decoder) slot(least, most int) int {
+	slot := d.uvarint()
+	if slot < uint64(least) || slot > uint64(most) {
+		d.fail()
+		return 0
+	}
+	return int(slot)
+}
+
+// AppendInput appends what a run depends on, but for the source: the part of a KindRun that is the same in whichever
+// child it runs.
+func AppendInput(buf []byte, in *scripting.Input) []byte {
+	buf = appendText(buf, in.Script.Name)
+	buf = appendLimits(buf, in.Limits)
+	j := &in.Job
+	buf = appendText(buf, j.ID)
+	buf = binary.AppendUvarint(buf, j.Sequence)
+	buf = appendText(buf, j.Worker)
+	buf = appendText(buf, j.Context)
+	buf = appendText(buf, j.Caller)
+	buf = appendText(buf, j.Parent)
+	buf = appendTime(buf, j.Time)
+	buf = appendText(buf, j.Data)
+	buf = appendText(buf, j.Response)
+	buf = appendText(buf, j.Failure)
+	buf = appendText(buf, j.Tag)
+	return appendText(buf, in.State)
+}
+
+func appendLimits(buf []byte, l scripting.Limits) []byte {
+	for _, n := range []int64{int64(l.Time), l.Allocs, int64(l.Source), int64(l.State), int64(l.Output),
+		int64(l.Effects), int64(l.Outbox), int64(l.Result)} {
+		buf = binary.AppendVarint(buf, n)
+	}
+	return buf
+}
+
+// AppendRun appends a frame with a job: its number, the slot of its source (0: the library's script of that name), and
+// what AppendInput made.
+func AppendRun(buf []byte, number uint64, slot int, input []byte) ([]byte, error) {
+	start := len(buf)
+	buf = binary.AppendUvarint(Begin(buf, KindRun), number)
+	buf = append(binary.AppendUvarint(buf, uint64(slot)), input...)
+	return buf, End(buf, start)
+}
+
+// Run decodes a KindRun, for slots up to most. The input's byte strings are parts of the body.
+func Run(body []byte, most int) (number uint64, slot int, in scripting.Input, err error) {
+	d := decoder{b: body}
+	number, slot = d.uvarint(), d.slot(0, most)
+	in.Script.Name = d.text()
+	in.Limits = d.limits()
+	in.Job = scripting.Job{ID: d.text(), Sequence: d.uvarint(), Worker: d.text(), Context: d.text(), Caller: d.text(),
+		Parent: d.text(), Time: d.time(), Data: d.bytes(), Response: d.bytes(), Failure: d.bytes(), Tag: d.bytes()}
+	in.State = d.bytes()
+	return number, slot, in, d.close()
+}
+
+func (d *decoder) limits() scripting.Limits {
+	return scripting.Limits{Time: time.Duration(d.varint()), Allocs: d.varint(), Source: int(d.varint()),
+		State: int(d.varint()), Output: int(d.varint()), Effects: int(d.varint()), Outbox: int(d.varint()),
+		Result: int(d.varint())}
+}

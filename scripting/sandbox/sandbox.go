@@ -1,0 +1,186 @@
+// Package sandbox runs scripts in child processes, so that no script can hurt the program that runs it.
+//
+// A [Sandbox] is a [scripting.Runner] like [scripting.Engine], and gives the same outcomes. It keeps a few children
+// warm: the same program, started again, with no environment, no files but two pipes, little memory, and next to no
+// system calls. A script that takes too much memory, runs for too long in a step that cannot be interrupted, or ends
+// its process in some other way costs one child, which is replaced within milliseconds, and one job, its own: Run
+// returns a *[scripting.Error] that says what happened. Jobs that waited in the same child run elsewhere; scripts have
+// no effects of their own, so nobody can tell. [Options] says what can be set, [Layers] what holds a child on this
+// system.
+//
+// A program that makes a Sandbox must call [Main] first thing in its main, and a test in its TestMain:
+//
+//	func main() {
+//		sandbox.Main()
+//		...
+//	}
+//
+// Who runs is decided for jobs in turns: callers take turns, and the contexts of one caller do. A script that is known
+// to be quick shares a child with others of its kind. Any other runs alone in its child, and such scripts never hold
+// all children, so that slow ones, or those that kill, delay each other but not the quick ones. A script that ends two
+// processes within a minute is refused for a while, and so are unknown scripts of a caller whose scripts do.
+package sandbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"runtime"
+	"strings"
+	"sync"
+
+	"github.com/thence-dev/thence/scripting"
+	"github.com/thence-dev/thence/scripting/sandbox/internal/wire"
+)
+
+// Options say how scripts are bounded. The zero Options are fit for use.
+type Options struct {
+	Children int          // scripts that run at a time, each in its process; one more process is kept spare; default GOMAXPROCS
+	Memory   int64        // bytes that a script may take; default and least 64 MiB, the unit in which the kernel's limit works
+	Queue    int          // jobs that may wait; beyond it Run returns ErrBusy to the caller with the most; default 4096
+	Require  bool         // New fails unless all layers are on
+	Logger   *slog.Logger // hears of processes that died; default slog.Default
+}
+
+// Sandbox runs scripts in child processes. It is safe for concurrent use. Close ends it.
+type Sandbox struct {
+	options Options
+	library *scripting.Library
+	frames  []byte // the library, for each new child
+	layers  Layers
+	spawner spawner
+	quit    chan struct{}
+	running sync.WaitGroup // listeners, and starts under way
+
+	mu        sync.Mutex
+	processes []*process
+	failing   bool      // the last try to start a child failed
+	quick     fairQueue // jobs of scripts known to be quick
+	others    fairQueue
+	scripts   records
+	callers   records
+	stats     Stats
+	watching  bool
+	closed    bool
+}
+
+var _ scripting.Runner = (*Sandbox)(nil)
+
+const leastMemory = 64 << 20
+
+func (o Options) withDefaults() Options {
+	if o.Children <= 0 {
+		o.Children = runtime.GOMAXPROCS(0)
+	}
+	if o.Queue <= 0 {
+		o.Queue = 4096
+	}
+	if o.Logger == nil {
+		o.Logger = slog.Default()
+	}
+	o.Memory = max(o.Memory, leastMemory)
+	return o
+}
+
+// New starts the children for a library's scripts, and waits for the first of them. nil is a library without scripts.
+// It fails when the program does not call [Main], or when Options.Require wants more than this system has.
+func New(library *scripting.Library, o Options) (*Sandbox, error) {
+	if !mainCalled.Load() {
+		return nil, errNoMain
+	}
+	if library == nil {
+		library = &scripting.Library{}
+	}
+	frames, err := libraryFrames(library)
+	if err != nil {
+		return nil, err
+	}
+	s := &Sandbox{options: o.withDefaults(), library: library, frames: frames, quit: make(chan struct{})}
+	s.spawner.begin()
+	p, err := s.spawner.start(s.options.Memory, s.frames)
+	if err != nil {
+		s.spawner.end()
+		return nil, err
+	}
+	s.layers = p.layers
+	s.mu.Lock()
+	s.admit(p)
+	for range s.options.Children { // and one is the spare
+		s.replace()
+	}
+	s.mu.Unlock()
+	if missing := s.layers.Missing(); o.Require && len(missing) > 0 {
+		_ = s.Close()
+		return nil, fmt.Errorf("the sandbox is required to have all layers, and lacks %s: %s", strings.Join(missing, ", "), s.layers)
+	}
+	return s, nil
+}
+
+func libraryFrames(library *scripting.Library) (frames []byte, err error) {
+	for _, name := range library.Names() {
+		source, _ := library.Source(name)
+		if frames, err = wire.AppendScript(frames, name, source); err != nil {
+			return nil, fmt.Errorf("script %s: %w", name, err)
+		}
+	}
+	start := len(frames)
+	frames = wire.Begin(frames, wire.KindReady)
+	return frames, wire.End(frames, start)
+}
+
+// Layers tells what holds a child on this system.
+func (s *Sandbox) Layers() Layers { return s.layers }
+
+// Run runs one script in a child, as [scripting.Runner] says, and waits for its turn before. The error is an
+// *[scripting.Error], final, also when the script has killed its process; or ctx's, [ErrBusy] or [ErrClosed], of which
+// the job is not to blame.
+func (s *Sandbox) Run(ctx context.Context, in scripting.Input) (*scripting.Outcome, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	t, err := newTask(in)
+	if err != nil {
+		return nil, err
+	}
+	defer t.release()
+	if err := s.submit(t); err != nil {
+		return nil, err
+	}
+	select {
+	case <-t.done:
+		return t.outcome, t.err
+	case <-ctx.Done():
+		s.withdraw(t)
+		return nil, ctx.Err()
+	}
+}
+
+// Close ends all children, and waits for them. Run returns [ErrClosed] from now on, to those that wait as well.
+func (s *Sandbox) Close() error {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return nil
+	}
+	s.closed = true
+	close(s.quit)
+	for _, q := range []*fairQueue{&s.quick, &s.others} {
+		q.each(func(t *task) {
+			q.remove(t)
+			t.finish(nil, ErrClosed)
+		})
+	}
+	var errs []error
+	for _, p := range s.processes {
+		p.retired = true
+		if err := p.proc.Kill(); !errors.Is(err, os.ErrProcessDone) {
+			errs = append(errs, err)
+		}
+	}
+	s.mu.Unlock()
+	s.running.Wait()
+	s.spawner.end()
+	return errors.Join(errs...)
+}

@@ -1,0 +1,32 @@
+package sandbox
+
+import (
+	"maps"
+	"time"
+
+	"github.com/thence-dev/thence/scripting"
+)
+
+// Stats are a sandbox's counts since it was made, and what it holds now.
+type Stats struct {
+	Processes int // that are ready
+	Waiting   int // jobs that wait for their turn
+	Started   uint64
+	Jobs      uint64 // that were run, failed ones included
+	Refused   uint64 // that were not run, as their script or caller had killed before
+	Busy      uint64 // that found the queue full
+	Repeated  uint64 // runs done again since a child died, or was held up, by the job before
+	Killed    map[scripting.ErrorKind]uint64
+	Wait      time.Duration // of all jobs together, for their turn
+	WaitMost  time.Duration // of one job
+}
+
+// Stats returns the counts.
+func (s *Sandbox) Stats() Stats {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	stats := s.stats
+	stats.Processes, stats.Waiting = len(s.processes), s.quick.len()+s.others.len()
+	stats.Killed = maps.Clone(s.stats.Killed)
+	return stats
+}

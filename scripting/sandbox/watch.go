@@ -1,0 +1,76 @@
+package sandbox
+
+import (
+	"context"
+	"runtime/metrics"
+	"sync"
+	"time"
+)
+
+// watchEvery is how often a child looks at its heap while it runs a job. A loop that never gives way is interrupted by
+// the Go runtime after 10 ms, so it may be as late as that.
+const watchEvery = 2 * time.Millisecond
+
+// watch looks after the job that runs in a child: it stops a script whose heap grows too large, while the process can
+// still go on, and sends the results of short jobs that wait behind a long one.
+type watch struct {
+	c     *child
+	most  uint64 // bytes of objects on the heap
+	timer *time.Timer
+
+	mu    sync.Mutex
+	armed bool
+	busy  bool
+	stop  context.CancelCauseFunc // of the job that runs
+}
+
+func newWatch(c *child) *watch {
+	w := &watch{c: c, most: uint64(c.memory) / 8 * 7}
+	w.timer = time.AfterFunc(time.Hour, w.look)
+	w.timer.Stop()
+	return w
+}
+
+// begin says that a job runs, and returns the context that ends when it must be stopped.
+func (w *watch) begin(number uint64) context.Context {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.c.page.running().Store(number)
+	w.busy = true
+	if !w.armed {
+		w.armed = true
+		w.timer.Reset(watchEvery)
+	}
+	var ctx context.Context
+	ctx, w.stop = context.WithCancelCause(context.Background())
+	return ctx
+}
+
+// end says that no job runs.
+func (w *watch) end() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.busy = false
+	w.c.page.running().Store(0)
+}
+
+// look is run by the timer, and arms it again while there are jobs.
+func (w *watch) look() {
+	_ = w.c.results.flush() // the main loop meets the error as well
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.armed = w.busy; !w.busy {
+		return
+	}
+	if heapObjects() > w.most {
+		w.stop(memoryLimit(w.c.memory))
+	}
+	w.timer.Reset(watchEvery)
+}
+
+// heapObjects is how many bytes objects take on the heap, with those that no collection has found to be dead yet.
+func heapObjects() uint64 {
+	sample := []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}}
+	metrics.Read(sample)
+	return sample[0].Value.Uint64()
+}
