@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -19,28 +20,30 @@ import (
 func (a *app) contexts() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "context",
-		Short: "Look at contexts",
-		Args:  cobra.NoArgs,
-		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		Short: "Look at contexts, pause and resume them, cancel their calls",
+		Example: `  thence context get payments.cus_42
+  thence context pause payments.cus_42 --why "wrong price, see INC-7"
+  thence context resume payments.cus_42`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(a.contextGet(), a.contextHistory())
+	cmd.AddCommand(a.contextGet(), a.contextHistory(), a.contextPause(), a.contextResume(), a.contextCancel(), a.contextReset())
 	return cmd
 }
 
 func (a *app) contextGet() *cobra.Command {
-	return &cobra.Command{
-		Use:     "get POOL.CONTEXT",
-		Short:   "Print a context's state, open calls and last job",
-		Example: `  thence context get payments.cus_42`,
-		Args:    cobra.ExactArgs(1),
+	var revision uint64
+	cmd := &cobra.Command{
+		Use:   "get POOL.CONTEXT",
+		Short: "Print a context's state, open calls and last job",
+		Example: `  thence context get payments.cus_42
+  thence context get payments.cus_42 --revision 1207`,
+		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.withContext(args[0], func(p *stream.Pool, at job.Address) error {
-				entry, err := p.Context(cmd.Context(), at.Context)
+				entry, err := readContext(cmd.Context(), p, at, revision)
 				if err != nil {
 					return orNoPool(cmd.Context(), p, err)
-				}
-				if entry.Data == nil {
-					return fmt.Errorf("context %s has no commit: no job of it has taken effect yet", at)
 				}
 				c, err := job.DecodeCommit(entry.Data)
 				if err != nil {
@@ -50,6 +53,24 @@ func (a *app) contextGet() *cobra.Command {
 			})
 		},
 	}
+	cmd.Flags().Uint64Var(&revision, "revision", 0, "as it was at this revision, if it is kept still (default: the last)")
+	return cmd
+}
+
+// readContext reads a context's last commit, or the one of a revision.
+func readContext(ctx context.Context, p *stream.Pool, at job.Address, revision uint64) (stream.Entry, error) {
+	if revision > 0 {
+		entry, err := p.ContextAt(ctx, at.Context, revision)
+		if errors.Is(err, stream.ErrNone) || err == nil && entry.Data == nil {
+			err = fmt.Errorf("context %s has no revision %d any more: `thence context history %s --json` shows those that are kept", at, revision, at)
+		}
+		return entry, err
+	}
+	entry, err := p.Context(ctx, at.Context)
+	if err == nil && entry.Data == nil {
+		err = fmt.Errorf("context %s has no commit: no job of it has taken effect yet", at)
+	}
+	return entry, err
 }
 
 func (a *app) contextHistory() *cobra.Command {
@@ -115,11 +136,19 @@ func (a *app) printContext(at job.Address, entry stream.Entry, c job.Commit) err
 			Revision uint64                  `json:"revision"`
 			Time     time.Time               `json:"time"`
 			State    json.RawMessage         `json:"state"`
+			Held     *job.Held               `json:"held,omitempty"`
+			Skip     *job.Skip               `json:"skip,omitempty"`
+			Tries    *job.Tries              `json:"tries,omitempty"`
+			Deed     *job.Deed               `json:"deed,omitempty"`
 			Calls    map[string]job.OpenCall `json:"open_calls,omitempty"`
 			Last     job.Report              `json:"last_job"`
-		}{at.String(), entry.Revision, entry.Time, c.State, c.Calls, c.Report})
+		}{at.String(), entry.Revision, entry.Time, c.State, c.Held, c.Skip, c.Tries, c.Deed, c.Calls, c.Report})
 	}
-	a.printf("%s at revision %d, %s\n\nstate:\n", at, entry.Revision, entry.Time.UTC().Format(time.RFC3339))
+	a.printf("%s at revision %d, %s\n", at, entry.Revision, entry.Time.UTC().Format(time.RFC3339))
+	for _, l := range standing(at, c) {
+		a.printf("%s\n", plain(l))
+	}
+	a.printf("\nstate:\n")
 	if err := a.printJSON(c.State); err != nil {
 		return err
 	}
@@ -128,8 +157,38 @@ func (a *app) printContext(at job.Address, entry stream.Entry, c job.Commit) err
 		a.printf("\nopen call %s to %s\n", plain(id), plain(strings.TrimSpace(fmt.Sprintf("%s %s, then %s, catch %s",
 			call.Service, orDash(call.Operation), orDash(call.Then), orDash(call.Catch)))))
 	}
+	if c.Report.Job == "" {
+		a.printf("\nno job of it has taken effect yet\n")
+		return nil
+	}
 	a.printf("\nlast job:\n")
+	if isMark(c) || c.Deed != nil {
+		entry.Time = c.Report.Started // the revision's time is that of what was done since
+	}
+	c.Deed, c.Held = nil, nil // so that it is shown as the job's
 	return a.table(jobColumns, [][]string{line(entry, c)})
+}
+
+// standing says what a context waits for, and what was done to it last.
+func standing(at job.Address, c job.Commit) []string {
+	var lines []string
+	if h := c.Held; h != nil && h.Sequence != 0 {
+		lines = append(lines, fmt.Sprintf("held since %s by worker %s, for its job %s that failed: %s", h.Since.UTC().Format(time.RFC3339), h.By, h.Job, brief(h.Error.String())),
+			fmt.Sprintf("  thence dead show %s.%d", at, h.Sequence))
+	} else if h != nil {
+		lines = append(lines, fmt.Sprintf("held since %s by %s: %s", h.Since.UTC().Format(time.RFC3339), h.By, orDash(h.Why)),
+			fmt.Sprintf("  thence context resume %s", at))
+	}
+	if s := c.Skip; s != nil {
+		lines = append(lines, fmt.Sprintf("job %d is to end unrun: it was dropped", s.Sequence))
+	}
+	if t := c.Tries; t != nil {
+		lines = append(lines, fmt.Sprintf("job %d was begun %d times by workers that did not come back", t.Sequence, t.Count))
+	}
+	if d := c.Deed; d != nil {
+		lines = append(lines, fmt.Sprintf("%s by %s at %s", d.What, d.By, d.Time.UTC().Format(time.RFC3339)))
+	}
+	return lines
 }
 
 // jobColumns are those of line.
@@ -153,7 +212,7 @@ func (a *app) printHistory(at job.Address, entries []stream.Entry) error {
 		if err != nil {
 			return err
 		}
-		if c.Tries != nil {
+		if c.Tries != nil && c.Deed == nil {
 			continue // the job before it, while the next is under suspicion
 		}
 		revisions = append(revisions, revision{e.Revision, e.Time, c})
@@ -169,16 +228,30 @@ func (a *app) printHistory(at job.Address, entries []stream.Entry) error {
 	return a.table(jobColumns, lines)
 }
 
-// line is a commit in one line of a table.
+// isMark tells whether a commit is a worker's that ends no job: it counts tries, or holds the context for a job that
+// failed. All the rest is then as the job before left it.
+func isMark(c job.Commit) bool { return c.Tries != nil || c.Held != nil && c.Held.Sequence != 0 }
+
+// line is a commit in one line of a table: a job, an operator's deed, or a job that holds its context.
 func line(e stream.Entry, c job.Commit) []string {
+	at := e.Time.UTC().Format("2006-01-02T15:04:05.000Z")
+	if d := c.Deed; d != nil {
+		why := ""
+		if c.Held != nil {
+			why = c.Held.Why
+		}
+		return []string{at, "-", d.By, "-", "(" + d.What + ")", "-", orDash(why)}
+	}
+	if h := c.Held; h != nil && h.Sequence != 0 {
+		return []string{at, h.Job, h.By, orDash(h.Error.Script), "held: " + h.Error.Reason, "-", "-"}
+	}
 	r := c.Report
 	outcome := r.Outcome
 	if r.Error != nil {
 		outcome += ": " + r.Error.Reason
 	}
 	return []string{
-		e.Time.UTC().Format("2006-01-02T15:04:05.000Z"), r.Job, orDash(r.Caller), orDash(r.Script), outcome,
-		fmt.Sprintf("%.1fms", r.Took), orDash(strings.Join(askedFor(c), ", ")),
+		at, r.Job, orDash(r.Caller), orDash(r.Script), outcome, fmt.Sprintf("%.1fms", r.Took), orDash(strings.Join(askedFor(c), ", ")),
 	}
 }
 

@@ -71,7 +71,8 @@ job in the same context. Nothing polls.`,
   thence up --pool payments                          a server and a worker on this machine
   thence submit payments.cus_42 main.tengo --wait    run a script, and see what came of it
   thence context get payments.cus_42                 what is known of a context
-  thence dead list payments                          what could not run, and why`,
+  thence dead list payments                          what could not run, and why
+  thence doctor                                      look whether all is well`,
 		Version:       versions()["thence"],
 		SilenceErrors: true, SilenceUsage: true,
 		Args: cobra.NoArgs,
@@ -89,7 +90,7 @@ job in the same context. Nothing polls.`,
 	flags.StringVar(&a.logFormat, "log", "text", "form of the log on standard error: text or json")
 	flags.StringVar(&a.logLevel, "log-level", "info", "lowest level that is logged: debug, info, warn or error")
 	a.connection.flags(flags)
-	root.AddCommand(a.demo(), a.up(), a.worker(), a.initialise(), a.submit(), a.contexts(), a.dead(), a.check(), a.version())
+	root.AddCommand(a.demo(), a.up(), a.worker(), a.initialise(), a.submit(), a.contexts(), a.dead(), a.doctor(), a.check(), a.version())
 	wrapArgs(root)
 	return root
 }

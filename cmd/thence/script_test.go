@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/thence-dev/thence/internal/embedded"
@@ -32,7 +33,10 @@ func TestMain(m *testing.M) {
 //
 //	exits CODE thence ...     run it, and want that exit code
 //	start NAME thence ...     run it in the background, and wait until its worker is ready
-//	stop NAME                 end it with SIGTERM and want exit code 0; stdout and stderr are then what it printed
+//	terminate NAME            end it with SIGTERM and want exit code 0; stdout and stderr are then what it printed
+//	publish SUBJECT BODY [NAME:VALUE]...
+//	                          publish a job as a client of NATS does, with headers
+//	await REGEXP thence ...   run it again and again until its standard output matches
 //	capture VARIABLE REGEXP   set a variable to what the group matches in stdout or stderr
 func TestScript(t *testing.T) {
 	testscript.Run(t, testscript.Params{
@@ -57,7 +61,7 @@ func TestScript(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits": exits, "start": start, "stop": stop, "capture": capture,
+			"exits": exits, "start": start, "terminate": terminate, "capture": capture, "publish": publish, "await": await,
 		},
 	})
 }
@@ -87,6 +91,31 @@ func capture(ts *testscript.TestScript, _ bool, args []string) {
 		}
 	}
 	ts.Fatalf("no match for %s", args[1])
+}
+
+func await(ts *testscript.TestScript, _ bool, args []string) {
+	re, err := regexp.Compile("(?m)" + args[0])
+	ts.Check(err)
+	for began := time.Now(); time.Since(began) < time.Minute; {
+		if ts.Exec(args[1], args[2:]...) == nil && re.MatchString(ts.ReadFile("stdout")) {
+			return
+		}
+	}
+	ts.Fatalf("no match for %s after a minute", args[0])
+}
+
+func publish(ts *testscript.TestScript, _ bool, args []string) {
+	nc, err := nats.Connect(ts.Getenv("NATS_URL"))
+	ts.Check(err)
+	defer nc.Close()
+	m := nats.NewMsg(args[0])
+	m.Data = []byte(args[1])
+	for _, header := range args[2:] {
+		name, value, _ := strings.Cut(header, ":")
+		m.Header[name] = []string{value}
+	}
+	_, err = nc.RequestMsg(m, 10*time.Second) // its answer is the stream's ack
+	ts.Check(err)
 }
 
 // running is the key of a script's programs in the background.
@@ -122,7 +151,7 @@ func start(ts *testscript.TestScript, _ bool, args []string) {
 				close(b.ready)
 			}
 		}
-		_ = b.cmd.Wait() // how it ended is looked at by stop
+		_ = b.cmd.Wait() // how it ended is looked at by terminate
 	}()
 	ts.Defer(func() {
 		_ = b.cmd.Process.Signal(os.Kill) // it may have ended
@@ -138,7 +167,7 @@ func start(ts *testscript.TestScript, _ bool, args []string) {
 	programs(ts)[args[0]] = b
 }
 
-func stop(ts *testscript.TestScript, _ bool, args []string) {
+func terminate(ts *testscript.TestScript, _ bool, args []string) {
 	b := programs(ts)[args[0]]
 	ts.Check(b.cmd.Process.Signal(syscall.SIGTERM))
 	select {

@@ -106,6 +106,16 @@ func (t *timeline) follow(ctx context.Context, pool *stream.Pool, name string) e
 }
 
 func (t *timeline) commit(name string, at time.Time, c job.Commit) {
+	switch {
+	case c.Deed != nil:
+		t.event("%s: %s by %s", plain(name), plain(c.Deed.What), plain(c.Deed.By))
+		return
+	case isMark(c) && c.Held != nil:
+		t.event("%s: held for job %s: %s", plain(name), plain(c.Held.Job), plain(brief(c.Held.Error.String())))
+		return
+	case isMark(c):
+		return // the job before it once more
+	}
 	colour := green
 	if c.Report.Outcome != job.OutcomeDone || c.Report.Failed != "" {
 		colour = red

@@ -28,6 +28,7 @@ type workerFlags struct {
 	scripts      string
 	name         string
 	services     []string
+	holdOn       []string
 	allowPrivate bool
 	slots        int
 	grace        time.Duration
@@ -65,6 +66,7 @@ func (w *workerFlags) register(f *pflag.FlagSet, defaultPool string) {
 	f.StringVar(&w.name, "name", "", "name of this process in reports and logs (default: host name and a random part)")
 	f.StringArrayVar(&w.services, "service", nil, "outside API as NAME=URL, repeatable; secrets named NAME_... are sent there and nowhere else.\n"+
 		"stripe=URL sends Stripe's calls to URL. An API named so may have a private address")
+	f.StringArrayVar(&w.holdOn, "hold-on", nil, "script whose failure holds its context until an operator decides, repeatable; '*' for all")
 	f.BoolVar(&w.allowPrivate, "allow-private", false, "let http calls reach addresses that are not public")
 	f.IntVar(&w.slots, "slots", 128, "contexts worked on at a time")
 	f.DurationVar(&w.grace, "grace", 20*time.Second, "how long work under way may take to end after a signal to stop")
@@ -129,7 +131,7 @@ func (a *app) workerConfig(f workerFlags, log *slog.Logger) (worker.Config, erro
 		return worker.Config{}, err
 	}
 	return worker.Config{
-		Pool: f.pool, Library: library, Services: services, Name: f.name, Slots: f.slots, Grace: f.grace,
+		Pool: f.pool, Library: library, Services: services, Name: f.name, Slots: f.slots, Grace: f.grace, HoldOn: f.holdOn,
 		Replicas: f.storage.replicas, MaxBytes: f.storage.maxBytes, Logger: log, Secrets: worker.SecretsFromEnv(a.lookupEnv),
 	}, nil
 }

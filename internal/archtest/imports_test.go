@@ -22,7 +22,10 @@ var table = []row{
 	{folder: "internal/job", std: true},
 	{folder: "internal/crash", std: true},
 	{folder: "internal/stream", may: []string{"internal/job"}},
+	{folder: "internal/operator", may: []string{"internal/stream", "internal/job"}},
+	{folder: "internal/doctor", may: []string{"internal/stream", "internal/job"}},
 	{folder: "internal/embedded"},
+	{folder: "internal/simulation", may: []string{"internal/stream", "internal/job"}},
 	{folder: "internal/stripefake", std: true},
 	{folder: "internal/archtest", std: true},
 
@@ -34,6 +37,10 @@ var table = []row{
 
 	{folder: "cmd/...", may: []string{"..."}},
 	{folder: "integration_test", may: []string{"..."}},
+	{folder: "integration_test/gauntlet", may: []string{"..."}}, // a test program, no part of what is shipped
+	{folder: "integration_test/gauntlet/wire"},
+	{folder: "integration_test/gauntlet/disk", std: true},
+	{folder: "integration_test/gauntlet/netns", std: true},
 	{folder: "bench", may: []string{"..."}},
 }
 

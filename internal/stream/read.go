@@ -5,7 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
+	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/thence-dev/thence/internal/job"
@@ -87,38 +90,128 @@ func (p *Pool) Dead(ctx context.Context, a job.Address, id string) (job.Message,
 }
 
 // DeadLetters hands the pool's dead letters to fn, oldest first, until fn returns false. context is a context's name,
-// or empty for all.
+// or empty for all. Letters that come while it runs are left out, so that it ends.
 func (p *Pool) DeadLetters(ctx context.Context, context string, fn func(job.Message) bool) error {
 	if context == "" {
 		context = "*"
 	}
-	s, err := p.js.Stream(ctx, job.DeadStream(p.Name))
+	return p.each(ctx, job.DeadStream(p.Name), jetstream.OrderedConsumerConfig{
+		FilterSubjects: []string{p.Name + "." + context + ".dead.*"},
+	}, fn)
+}
+
+// Contexts hands the last commit of every context to fn, in the order in which they were written, until fn returns
+// false.
+func (p *Pool) Contexts(ctx context.Context, fn func(name string, e Entry) bool) error {
+	return p.each(ctx, job.ContextsStream(p.Name), jetstream.OrderedConsumerConfig{
+		DeliverPolicy: jetstream.DeliverLastPerSubjectPolicy,
+	}, func(m job.Message) bool {
+		e, _ := entry(m, nil)
+		return fn(strings.TrimPrefix(m.Subject, "$KV."+p.Name+"."), e)
+	})
+}
+
+// ContextAt reads one commit of a context by its revision; ErrNone when the bucket's history does not hold it.
+func (p *Pool) ContextAt(ctx context.Context, name string, revision uint64) (Entry, error) {
+	m, err := p.fromLeader(ctx, job.ContextsStream(p.Name), getRequest{Seq: revision})
+	if err == nil && m.Subject != (job.Address{Pool: p.Name, Context: name}).ContextSubject() {
+		return Entry{}, ErrNone // it is another context's
+	}
+	if err != nil {
+		return Entry{}, err
+	}
+	return entry(m, nil)
+}
+
+// Waiting counts the messages on the jobs stream, by context.
+func (p *Pool) Waiting(ctx context.Context) (map[string]uint64, error) {
+	s, err := p.js.Stream(ctx, job.JobsStream(p.Name))
+	if err != nil {
+		return nil, p.readError(err)
+	}
+	info, err := s.Info(ctx, jetstream.WithSubjectFilter(p.Name+".*"))
+	if err != nil {
+		return nil, err
+	}
+	waiting := map[string]uint64{}
+	for subject, n := range info.State.Subjects {
+		waiting[strings.TrimPrefix(subject, p.Name+".")] = n
+	}
+	return waiting, nil
+}
+
+// QueuedCalls hands the messages of the calls stream to fn, calls and then timers of retries, each oldest first, until
+// fn returns false. context is a context's name, or empty for all. It does not take them from those who perform them.
+func (p *Pool) QueuedCalls(ctx context.Context, context string, fn func(job.Message) bool) error {
+	if context == "" {
+		context = "*"
+	}
+	for _, kind := range []string{".call.*", ".retry.*"} {
+		for from := uint64(1); ; {
+			m, err := p.fromLeader(ctx, job.CallsStream(p.Name), getRequest{Seq: from, NextFor: p.Name + "." + context + kind})
+			if errors.Is(err, ErrNone) {
+				break
+			}
+			if err != nil {
+				return err
+			}
+			if !fn(m) {
+				return nil
+			}
+			from = m.Sequence + 1
+		}
+	}
+	return nil
+}
+
+// each hands over what a stream holds when it is called, by a consumer of its own.
+func (p *Pool) each(ctx context.Context, stream string, config jetstream.OrderedConsumerConfig, fn func(job.Message) bool) error {
+	s, err := p.js.Stream(ctx, stream)
+	if err != nil {
+		return p.readError(err)
+	}
+	c, err := s.OrderedConsumer(ctx, config)
+	if err != nil {
+		return err
+	}
+	return drain(ctx, c, s.CachedInfo().State.LastSeq, fn)
+}
+
+func (p *Pool) readError(err error) error {
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		return p.noPool()
 	}
-	if err != nil {
-		return err
-	}
-	c, err := s.OrderedConsumer(ctx, jetstream.OrderedConsumerConfig{FilterSubjects: []string{p.Name + "." + context + ".dead.*"}})
-	if err != nil {
-		return err
-	}
-	return drain(ctx, c, fn)
+	return err
 }
 
-// drain hands over what an ordered consumer has pending, and stops there.
-func drain(ctx context.Context, c jetstream.Consumer, fn func(job.Message) bool) error {
-	if info, err := c.Info(ctx); err != nil || info.NumPending == 0 {
-		return err
+// removedAfter is how long a message that should be there may take before it is asked for again: it may have been removed.
+const removedAfter = time.Second
+
+// drain hands over what an ordered consumer has pending up to a sequence, and stops there.
+func drain(ctx context.Context, c jetstream.Consumer, last uint64, fn func(job.Message) bool) error {
+	if c.CachedInfo().NumPending == 0 { // it was made a moment ago
+		return nil
 	}
 	iter, err := c.Messages()
 	if err != nil {
 		return err
 	}
 	defer iter.Stop()
-	for {
-		msg, err := iter.Next(jetstream.NextContext(ctx))
-		if err != nil {
+	stop := context.AfterFunc(ctx, iter.Stop)
+	defer stop()
+	for none := false; ; {
+		msg, err := iter.Next(jetstream.NextMaxWait(removedAfter))
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case errors.Is(err, nats.ErrTimeout) && none: // twice: nothing was on its way either
+			return nil
+		case errors.Is(err, nats.ErrTimeout):
+			if none, err = nothingPending(ctx, c); err != nil {
+				return err
+			}
+			continue
+		case err != nil:
 			return err
 		}
 		meta, err := msg.Metadata()
@@ -126,8 +219,26 @@ func drain(ctx context.Context, c jetstream.Consumer, fn func(job.Message) bool)
 			return err
 		}
 		m := job.Message{Subject: msg.Subject(), Sequence: meta.Sequence.Stream, Time: meta.Timestamp, Header: msg.Headers(), Data: msg.Data()}
-		if !fn(m) || meta.NumPending == 0 {
+		if m.Sequence > last || !fn(m) || m.Sequence == last || meta.NumPending == 0 {
 			return nil
 		}
 	}
+}
+
+// nothingPending tells whether the consumer has handed out all that there is. It asks a few times: a server of a cluster
+// that has only just made a consumer may leave the question unanswered, for ever.
+func nothingPending(ctx context.Context, c jetstream.Consumer) (none bool, err error) {
+	for range 5 {
+		var info *jetstream.ConsumerInfo
+		try, cancel := context.WithTimeout(ctx, requestTimeout/5)
+		info, err = c.Info(try)
+		cancel()
+		if err == nil {
+			return info.NumPending == 0, nil
+		}
+		if ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded) {
+			return false, err
+		}
+	}
+	return false, fmt.Errorf("ask a consumer what it has to hand out: %w", err)
 }

@@ -1,0 +1,104 @@
+package doctor
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/thence-dev/thence/internal/stream"
+)
+
+// roles are what each kind of client needs, as subjects.md permits it.
+var roles = []struct {
+	name  string
+	needs []string
+}{
+	{"caller", []string{stream.PublishJobs}},
+	{"caller that awaits its jobs", []string{stream.PublishJobs, stream.ReadContexts, stream.FollowContexts, stream.ReadLetters}},
+	{"worker", []string{
+		stream.PublishJobs, stream.PublishContexts, stream.PublishCalls, stream.PublishLetters, stream.ReadContexts, stream.ReadJobs,
+		stream.ReadLeaders, stream.ReadKeys, stream.TakeJobs,
+	}},
+	{"operator", []string{
+		stream.PublishJobs, stream.PublishContexts, stream.ReadContexts, stream.FollowContexts, stream.ListLetters, stream.ReadLeaders, stream.ReadKeys,
+		stream.RemoveLetters, stream.RemoveTimers, stream.Look,
+	}},
+}
+
+// checkRights learns what the credentials in use permit, and for whom they are enough.
+func checkRights(ctx context.Context, p *patient) []Finding {
+	p.may = p.tryRights(ctx)
+	var fit []string
+	for _, r := range roles {
+		if len(p.lacks(r.needs)) == 0 {
+			fit = append(fit, r.name)
+		}
+	}
+	var denied []string
+	for _, r := range p.pool.Rights() {
+		if !p.may[r.Name] {
+			denied = append(denied, r.Name)
+		}
+	}
+	switch {
+	case len(fit) == 0:
+		return []Finding{{
+			Level: Problem, Found: "these credentials fit nobody: they may not " + strings.Join(denied, ", "),
+			Why: "a caller must at least publish jobs", Do: "see \"Who may do what\" in subjects.md for the permissions of callers, workers and operators",
+		}}
+	case len(denied) == 0:
+		return []Finding{{Level: OK, Found: "these credentials fit everybody: " + strings.Join(fit, ", ")}}
+	case !slices.Contains(fit, "worker") && !slices.Contains(fit, "operator") && (p.may[stream.ReadKeys] || p.may[stream.PublishContexts]):
+		return []Finding{{
+			Level: Problem, Found: "these credentials fit a " + strings.Join(fit, ", ") + ", and may also " + forgers(p.may),
+			Why: "who reads the keys forges answers, and who writes contexts writes any state; callers must not",
+			Do:  "see \"Who may do what\" in subjects.md for the permissions of callers",
+		}}
+	}
+	return []Finding{{Level: OK, Found: "these credentials fit a " + strings.Join(fit, ", ") + "; they may not " + strings.Join(denied, ", ")}}
+}
+
+func forgers(may map[string]bool) string {
+	var all []string
+	for _, r := range []string{stream.ReadKeys, stream.PublishContexts} {
+		if may[r] {
+			all = append(all, r)
+		}
+	}
+	return strings.Join(all, " and ")
+}
+
+// tryRights asks for everything at once, and for the same only once.
+func (p *patient) tryRights(ctx context.Context) map[string]bool {
+	rights := p.pool.Rights()
+	requests := map[string]stream.Request{}
+	for _, r := range rights {
+		for _, q := range r.Requests {
+			requests[q.Subject] = q
+		}
+	}
+	var mu sync.Mutex
+	var group sync.WaitGroup
+	denied := map[string]bool{}
+	for subject, q := range requests {
+		group.Go(func() {
+			_, err := p.asker.ask(ctx, subject, q.Header, q.Body)
+			if err == nil || errors.Is(err, nats.ErrNoResponders) { // nobody there to do it, but it is permitted
+				return
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			denied[subject] = true
+		})
+	}
+	group.Wait()
+	may := map[string]bool{}
+	for _, r := range rights {
+		may[r.Name] = !slices.ContainsFunc(r.Requests, func(q stream.Request) bool { return denied[q.Subject] })
+	}
+	return may
+}
