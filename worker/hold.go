@@ -46,7 +46,7 @@ func skips(old job.Commit, head job.Message) bool {
 // that says so is stored first, so that none is missing: where this process ends in between, or loses the race, whoever
 // runs the job next writes its own in the same place.
 func (r *rounds) hold(ctx context.Context, g goal, v view, head job.Message, failed job.Commit) error {
-	f := flush{job.Address{Pool: r.pool, Context: g.name}, failed, v.revision, head}
+	f := flush{job.Address{Pool: r.pool, Context: g.name}, failed, v.revision, head, false}
 	if err := g.away(func() error { return r.outbox.tellHeld(ctx, f) }); err != nil {
 		return err
 	}

@@ -43,6 +43,7 @@ func (o *outbox) publish(ctx context.Context, f flush) error {
 // themselves. How long that is counts for the outbox as a whole, not for each effect in turn.
 func (o *outbox) insist(ctx context.Context, f flush) error {
 	p := &patience{began: o.now()}
+	f.again = true
 	return o.each(ctx, f, func(ctx context.Context, i int, m job.Message) error {
 		return o.insistOn(ctx, f, i, m, p)
 	})
@@ -79,6 +80,7 @@ type flush struct {
 	commit   job.Commit
 	revision uint64
 	applied  job.Message // the job that the commit ended
+	again    bool        // some of it may have been published before, and long ago
 }
 
 // numbered is the message of an effect.
@@ -240,6 +242,9 @@ func (o *outbox) callMessage(f flush, origin job.Origin, e job.Effect) (job.Mess
 	}
 	if call.Key == "" {
 		call.Key = o.keys.IdempotencyKey(c.Key, origin)
+	}
+	if f.again { // the stream may not know that it had this call, nor that the call was sent (rule 14)
+		call.First = c.Report.Started
 	}
 	body, err := job.Encode(call)
 	if err != nil {

@@ -124,37 +124,57 @@ func (r *rounds) reached(ctx context.Context, g goal, v view) error {
 		}
 		if err == nil && m.Sequence == g.target {
 			crash.Here(crash.ReflushBefore)
-			err = r.flush(ctx, g, &v, m)
+			err = r.flush(ctx, g, &v, m, true)
 			crash.Here(crash.ReflushAfter)
 		}
-		if err != nil && !errors.Is(err, stream.ErrNone) {
+		if errors.Is(err, stream.ErrNone) {
+			return errLeave // it was acked meanwhile; or the leader is one no longer, and does not know it
+		}
+		if err != nil {
 			return err
 		}
 	}
-	if err := r.checkAhead(ctx, g.name, v.commit.Applied); err != nil {
+	if err := r.checkAhead(ctx, g, v.commit.Applied); err != nil {
 		return err
 	}
 	g.applied(g.target)
 	return nil
 }
 
-// checkAhead stops the worker when a context is ahead of its stream: then the stream was made anew with a clock that
-// went back, or the bucket comes from elsewhere, and new jobs would be taken for applied ones (rule 2).
-func (r *rounds) checkAhead(ctx context.Context, name string, applied uint64) error {
+// A stream may seem to end before a job that was applied, although it does not: for as long as a leader that was cut off
+// from the other servers does not know it (ten seconds), and while a new one catches up, their word is an old one.
+const (
+	aheadPatience = 15 * time.Second
+	aheadPause    = time.Second
+)
+
+// checkAhead stops the worker when a context is ahead of its stream, and stays so: then the stream was made anew with a
+// clock that went back, or the bucket comes from elsewhere, and new jobs would be taken for applied ones (rule 2).
+func (r *rounds) checkAhead(ctx context.Context, g goal, applied uint64) error {
 	if applied <= r.seen.Load() {
 		return nil
 	}
 	last, err := r.stream.LastJob(ctx)
+	for waited := time.Duration(0); err == nil && applied > last; waited += aheadPause {
+		if waited >= aheadPatience {
+			return r.isAhead(g.name, applied, last)
+		}
+		if err := g.away(func() error { return r.pause(ctx, aheadPause) }); err != nil {
+			return err
+		}
+		last, err = r.stream.LastJob(ctx)
+	}
 	if err != nil {
 		return err
 	}
-	if applied > last {
-		return &fatalError{fmt.Errorf("context %s.%s has applied job %d, but its stream ends at %d: the stream %s was made anew with an earlier clock, "+
-			"or the bucket %s comes from another server. Nothing was lost; restore the stream that belongs to the bucket, or start with an empty bucket",
-			r.pool, name, applied, last, job.JobsStream(r.pool), r.pool)}
-	}
 	r.sawSequence(last)
 	return nil
+}
+
+func (r *rounds) isAhead(name string, applied, last uint64) error {
+	return &fatalError{fmt.Errorf("context %s.%s has applied job %d, but its stream ends at %d: the stream %s was made anew with an earlier clock, "+
+		"or the bucket %s comes from another server. Nothing was lost; restore the stream that belongs to the bucket, or start with an empty bucket",
+		r.pool, name, applied, last, job.JobsStream(r.pool), r.pool)}
 }
 
 // sawSequence records that the stream has come as far as seq.
@@ -211,16 +231,16 @@ func (r *rounds) head(ctx context.Context, v *view, g goal, leader bool) (job.Me
 		return m, err
 	}
 	crash.Here(crash.ReflushBefore)
-	if err := r.flush(ctx, g, v, m); err != nil {
+	if err := r.flush(ctx, g, v, m, true); err != nil {
 		return m, err
 	}
 	crash.Here(crash.ReflushAfter)
 	return next(ctx, g.name, v.commit.Applied+1)
 }
 
-// flush publishes the outbox of the context's last commit.
-func (r *rounds) flush(ctx context.Context, g goal, v *view, applied job.Message) error {
-	f := flush{job.Address{Pool: r.pool, Context: g.name}, v.commit, v.revision, applied}
+// flush publishes the outbox of the context's last commit. again says that somebody may have done so before.
+func (r *rounds) flush(ctx context.Context, g goal, v *view, applied job.Message, again bool) error {
+	f := flush{job.Address{Pool: r.pool, Context: g.name}, v.commit, v.revision, applied, again}
 	if len(v.commit.Outbox) > 0 && r.outbox.publish(ctx, f) != nil {
 		if err := g.away(func() error { return r.outbox.insist(ctx, f) }); err != nil {
 			return err
@@ -264,7 +284,7 @@ func (r *rounds) step(ctx context.Context, g goal, v view, head job.Message) err
 	r.stats.count(next.Report.Outcome)
 	r.logOutcome(g.name, next.Report)
 	if !done.flushed {
-		if err := r.flush(ctx, g, &done, head); err != nil {
+		if err := r.flush(ctx, g, &done, head, false); err != nil {
 			return err
 		}
 	}

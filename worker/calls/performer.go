@@ -224,6 +224,7 @@ func (p *Performer) perform(ctx context.Context, s Service, d *stream.Delivery) 
 	if err != nil {
 		return p.bury(ctx, d.Message, err)
 	}
+	looked := p.now()
 	open, err := p.open(ctx, a, call)
 	if err != nil {
 		return err
@@ -245,7 +246,7 @@ func (p *Performer) perform(ctx context.Context, s Service, d *stream.Delivery) 
 		return p.answer(ctx, a, call, outcomeUnknown(call))
 	}
 	call.Attempt++
-	p.config.Logger.Debug("call is sent", "context", a.Context, "service", s.Name, "call", call.ID, "attempt", call.Attempt)
+	p.config.Logger.Debug("call is sent", "context", a.Context, "service", s.Name, "call", call.ID, "attempt", call.Attempt, "looked", looked)
 	got := p.clients[s.Name].send(ctx, call)
 	if ctx.Err() != nil {
 		return ctx.Err()

@@ -1,0 +1,94 @@
+package simulation
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+
+	"github.com/thence-dev/thence/internal/job"
+)
+
+// committed takes a context's new commit.
+func (o *oracle) committed(name string, revision uint64, data []byte) {
+	w, l := o.world, o.line(name)
+	w.stats.Commits++
+	var c kept
+	if err := json.Unmarshal(data, &c); err != nil {
+		w.violate("commits can be read", "context %s, revision %d: %v", name, revision, err)
+		return
+	}
+	old := l.last
+	l.last = c
+	if c.Held != nil && old.Held == nil {
+		o.holds(l, c)
+	}
+	if c.Applied == old.Applied {
+		if !slices.Equal(c.State.Ran, old.State.Ran) || len(c.Calls) != len(old.Calls) {
+			w.violate("only a job changes a context", "context %s, revision %d", name, revision)
+		}
+		return
+	}
+	a := l.find(c.Applied)
+	switch {
+	case old.Held != nil:
+		w.violate("a held context waits", "job %d of %s ended while its context was held", c.Applied, name)
+	case c.Applied < old.Applied:
+		w.violate("order", "context %s went from job %d back to %d", name, old.Applied, c.Applied)
+	case a == nil:
+		w.violate("a commit ends a job", "context %s, revision %d: nobody accepted job %d", name, revision, c.Applied)
+	default:
+		o.inOrder(l, a, old)
+		a.skipped = old.Skip != nil && old.Skip.Sequence == a.sequence
+		o.end(l, a, c)
+	}
+}
+
+// holds takes a commit that holds a context. Where it is for a job that failed, its letter has to be there.
+func (o *oracle) holds(l *contextLine, c kept) {
+	if failed := c.Held.Sequence; failed != 0 && o.world.server.dead.lastOf(letterOf(l.name, failed)) == 0 {
+		o.world.violate("a job that holds its context has a letter", "job %d of %s", failed, l.name)
+	}
+}
+
+func letterOf(name string, seq uint64) string {
+	return job.Address{Pool: Pool, Context: name}.DeadSubject(fmt.Sprint(seq))
+}
+
+// inOrder checks that all before a job has ended, effects included.
+func (o *oracle) inOrder(l *contextLine, a *accepted, old kept) {
+	for _, b := range l.jobs {
+		if b.sequence < a.sequence && b.ended == "" && !b.gone {
+			o.world.violate("order", "job %d of %s ended before job %d", a.sequence, l.name, b.sequence)
+		}
+	}
+	if b := l.find(old.Applied); b != nil && !b.gone {
+		if e := o.owed(l, b); e != "" {
+			o.world.violate("effects come before the context's next commit", "job %d of %s was committed while effect %s was owed", a.sequence, l.name, e)
+		}
+	}
+}
+
+// end records how a job ended.
+func (o *oracle) end(l *contextLine, a *accepted, c kept) {
+	if a.ended != "" {
+		o.world.violate("a job ends once", "job %d of %s: %s, and then %s", a.sequence, l.name, a.ended, c.Report.Outcome)
+	}
+	a.ended, a.owes = c.Report.Outcome, len(c.Outbox)
+	if c.Report.Error != nil {
+		a.reason = c.Report.Error.Reason
+	}
+	for i, e := range c.Outbox {
+		o.effects[fmt.Sprintf("%s.%d-%d", l.name, a.sequence, i)] = &effect{kind: e.Kind, by: a, context: l.name, index: i}
+	}
+}
+
+// owed is the first effect of a job that was not stored; empty when all were.
+func (o *oracle) owed(l *contextLine, a *accepted) string {
+	for i := range a.owes {
+		key := fmt.Sprintf("%s.%d-%d", l.name, a.sequence, i)
+		if e := o.effects[key]; e.stored == 0 {
+			return key
+		}
+	}
+	return ""
+}
