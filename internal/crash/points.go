@@ -1,5 +1,8 @@
 package crash
 
+// Variable names the place at which the process dies: "<point>:<n>", where n counts how often the process came there.
+const Variable = "THENCE_CRASH"
+
 // Point is a place in the path of a job or a call.
 type Point string
 

@@ -3,11 +3,13 @@
 package embedded
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
+	"net/url"
 	"strconv"
-	"sync"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -20,6 +22,18 @@ type Options struct {
 	Listen     string // host:port, port 0 for a free one; empty: reachable from this process alone
 	SyncAlways bool   // fsync before every ack; else every two minutes, as NATS does by default
 	MaxStore   int64  // bytes; zero: what the server finds fit (three quarters of the free disk)
+
+	Name    string       // of the server, unique in its cluster; default: thence
+	Cluster *Cluster     // the cluster that the server is a part of; nil: it is alone
+	Logger  *slog.Logger // what the server has to say; nil: nothing is kept
+}
+
+// Cluster is what a server needs to know of the cluster it is in. Its streams are placed once a majority is there, which
+// Start does not wait for.
+type Cluster struct {
+	Name   string
+	Listen string   // host:port for the other servers
+	Routes []string // host:port of every server of the cluster; this one's own may be among them
 }
 
 // Server is a running server. Close ends it.
@@ -32,33 +46,15 @@ func Start(o Options) (*Server, error) {
 	if o.Store == "" {
 		return nil, errors.New("embedded server: want a directory for its store")
 	}
-	opts := &server.Options{
-		ServerName: "thence", JetStream: true, StoreDir: o.Store, SyncAlways: o.SyncAlways,
-		NoSigs: true, NoLog: true, DontListen: o.Listen == "", JetStreamMaxStore: o.MaxStore,
-	}
-	if o.Listen != "" {
-		host, port, err := net.SplitHostPort(o.Listen)
-		if err != nil {
-			return nil, fmt.Errorf("embedded server: listen address %q: want host:port: %w", o.Listen, err)
-		}
-		if opts.Port, err = strconv.Atoi(port); err != nil {
-			return nil, fmt.Errorf("embedded server: listen address %q: port: %w", o.Listen, err)
-		}
-		if opts.Port == 0 {
-			opts.Port = server.RANDOM_PORT
-		}
-		opts.Host = host
-		if l, err := net.Listen("tcp", o.Listen); err != nil { // the server would only log it, and never become ready
-			return nil, fmt.Errorf("embedded server: %w: choose another with --listen", err)
-		} else if err := l.Close(); err != nil {
-			return nil, err
-		}
+	opts, err := o.forServer()
+	if err != nil {
+		return nil, err
 	}
 	ns, err := server.NewServer(opts)
 	if err != nil {
 		return nil, fmt.Errorf("embedded server: %w", err)
 	}
-	var log fatal
+	log := logger{to: o.Logger}
 	ns.SetLoggerV2(&log, false, false, false)
 	ns.Start()
 	if why := log.why(); why != "" {
@@ -76,39 +72,51 @@ func Start(o Options) (*Server, error) {
 	return &Server{ns}, nil
 }
 
-// fatal is a log that keeps nothing but why the server could not start.
-type fatal struct {
-	mu   sync.Mutex
-	text string
+// forServer are the options as the server has them. It tries the listen address, as the server would only log that it
+// can't be used, and never become ready.
+func (o Options) forServer() (*server.Options, error) {
+	opts := &server.Options{
+		ServerName: cmp.Or(o.Name, "thence"), JetStream: true, StoreDir: o.Store, SyncAlways: o.SyncAlways,
+		NoSigs: true, NoLog: o.Logger == nil, DontListen: o.Listen == "", JetStreamMaxStore: o.MaxStore,
+	}
+	if o.Listen != "" {
+		var err error
+		if opts.Host, opts.Port, err = address(o.Listen); err != nil {
+			return nil, err
+		}
+		if l, err := net.Listen("tcp", o.Listen); err != nil {
+			return nil, fmt.Errorf("embedded server: %w: choose another with --listen", err)
+		} else if err := l.Close(); err != nil {
+			return nil, err
+		}
+	}
+	if o.Cluster == nil {
+		return opts, nil
+	}
+	opts.Cluster.Name = o.Cluster.Name
+	var err error
+	if opts.Cluster.Host, opts.Cluster.Port, err = address(o.Cluster.Listen); err != nil {
+		return nil, err
+	}
+	for _, route := range o.Cluster.Routes {
+		opts.Routes = append(opts.Routes, &url.URL{Scheme: "nats-route", Host: route})
+	}
+	return opts, nil
 }
 
-// Fatalf implements server.Logger.
-func (f *fatal) Fatalf(format string, args ...any) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.text = fmt.Sprintf(format, args...)
+func address(listen string) (host string, port int, err error) {
+	host, number, err := net.SplitHostPort(listen)
+	if err != nil {
+		return "", 0, fmt.Errorf("embedded server: listen address %q: want host:port: %w", listen, err)
+	}
+	if port, err = strconv.Atoi(number); err != nil {
+		return "", 0, fmt.Errorf("embedded server: listen address %q: port: %w", listen, err)
+	}
+	if port == 0 {
+		port = server.RANDOM_PORT
+	}
+	return host, port, nil
 }
-
-func (f *fatal) why() string {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.text
-}
-
-// Noticef implements server.Logger.
-func (*fatal) Noticef(string, ...any) {}
-
-// Warnf implements server.Logger.
-func (*fatal) Warnf(string, ...any) {}
-
-// Errorf implements server.Logger.
-func (*fatal) Errorf(string, ...any) {}
-
-// Debugf implements server.Logger.
-func (*fatal) Debugf(string, ...any) {}
-
-// Tracef implements server.Logger.
-func (*fatal) Tracef(string, ...any) {}
 
 // Connect opens a connection to the server inside this process. The caller closes it.
 func (s *Server) Connect(opts ...nats.Option) (*nats.Conn, error) {
