@@ -9,7 +9,7 @@ benchstat := go tool -modfile=tools/benchstat.mod benchstat
 
 .PHONY: help
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: ## Build bin/thence
@@ -42,6 +42,25 @@ check: ## Run vet, lint and test
 .PHONY: kill-long
 kill-long: ## Run the longer form of the kill test (half an hour at most)
 	go test ./integration_test -run TestKill -count=1 -timeout 30m -v -args -long
+
+HISTORIES ?= 100000
+SEED ?= 1
+
+.PHONY: simulate
+simulate: ## Run HISTORIES=100000 simulated histories of the worker, from SEED=1
+	go test ./worker -run '^TestSimulation$$' -count=1 -timeout 24h -v -args -histories $(HISTORIES) -seed $(SEED)
+
+.PHONY: mutations
+mutations: ## Plant each known mistake in the protocol, and see that the simulation catches it
+	go test ./worker -run '^TestMutations$$' -count=1 -timeout 3h -v -args -mutations all
+
+.PHONY: gauntlet
+gauntlet: ## Hurt real processes in every way there is (long; root for power loss and partitions)
+	go run ./integration_test/gauntlet -scale full -v
+
+.PHONY: gauntlet-ci
+gauntlet-ci: ## Four minutes of the gauntlet
+	go run ./integration_test/gauntlet -scale ci
 
 .PHONY: fuzz
 fuzz: ## Run each fuzz target for FUZZTIME=10s

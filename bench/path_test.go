@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"os"
 	"testing"
 	"testing/fstest"
 	"time"
@@ -19,6 +20,7 @@ import (
 	"github.com/thence-dev/thence/internal/embedded"
 	"github.com/thence-dev/thence/internal/stream"
 	"github.com/thence-dev/thence/scripting"
+	"github.com/thence-dev/thence/scripting/sandbox"
 	"github.com/thence-dev/thence/worker"
 )
 
@@ -27,13 +29,26 @@ const contexts = 200
 
 // BenchmarkPath takes each job all the way: dispatched, its script run on its context's state, committed, acked. ratio
 // is the speed beside that of raw JetStream, publish-consume-ack of the same messages by as many callers on a work
-// queue of the same kind.
+// queue of the same kind. The worker runs its scripts in this process, and then in child processes.
 func BenchmarkPath(b *testing.B) {
 	raw := timed(b, "raw", runRaw)
-	thence := timed(b, "thence", runThence)
-	if raw > 0 && thence > 0 {
-		b.Run("ratio", func(b *testing.B) {
-			b.ReportMetric(raw.Seconds()/thence.Seconds(), "ratio")
+	compare(b, "ratio", raw, timed(b, "thence", func(b *testing.B, publisher, nc *nats.Conn, n int) {
+		runThence(b, publisher, nc, n, true)
+	}))
+	compare(b, "ratio-sandboxed", raw, timed(b, "sandboxed", func(b *testing.B, publisher, nc *nats.Conn, n int) {
+		runThence(b, publisher, nc, n, false)
+	}))
+}
+
+func TestMain(m *testing.M) {
+	sandbox.Main()
+	os.Exit(m.Run())
+}
+
+func compare(b *testing.B, name string, raw, other time.Duration) {
+	if raw > 0 && other > 0 {
+		b.Run(name, func(b *testing.B) {
+			b.ReportMetric(raw.Seconds()/other.Seconds(), "ratio")
 			b.ReportMetric(0, "ns/op")
 		})
 	}
@@ -130,7 +145,7 @@ func runRaw(b *testing.B, publisher, nc *nats.Conn, n int) {
 	}
 }
 
-func runThence(b *testing.B, publisher, nc *nats.Conn, n int) {
+func runThence(b *testing.B, publisher, nc *nats.Conn, n int, inProcess bool) {
 	library, err := scripting.NewLibrary(fstest.MapFS{"count.tengo": &fstest.MapFile{Data: []byte(`
 context := import("context")
 context.set("jobs", context.get("jobs", 0) + 1)
@@ -139,7 +154,11 @@ context.set("total", context.get("total", 0) + data.amount)
 	if err != nil {
 		b.Fatal(err)
 	}
-	w, err := worker.New(worker.Config{Conn: nc, Pool: "p", Library: library, Logger: slog.New(slog.DiscardHandler)})
+	c := worker.Config{Conn: nc, Pool: "p", Library: library, Logger: slog.New(slog.DiscardHandler)}
+	if inProcess {
+		c.Runner = scripting.NewEngine(library)
+	}
+	w, err := worker.New(c)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -46,7 +46,7 @@ job.result({total: context.get("total")})
 		fmt.Println(err)
 		return
 	}
-	w, err := worker.New(worker.Config{Conn: nc, Pool: "payments", Library: library})
+	w, err := worker.New(worker.Config{Conn: nc, Pool: "payments", Library: library, Runner: scripting.NewEngine(library)})
 	if err != nil {
 		fmt.Println(err)
 		return

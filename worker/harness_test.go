@@ -109,8 +109,9 @@ func quiet() *slog.Logger {
 
 // config is that of a worker of the bed.
 func (b *bed) config(scripts map[string]string) Config {
+	lib := library(b.t, scripts)
 	return Config{
-		Conn: b.nc, Pool: "p", Library: library(b.t, scripts), Name: "test", Logger: quiet(), Grace: 5 * time.Second,
+		Conn: b.nc, Pool: "p", Library: lib, Runner: scripting.NewEngine(lib), Name: "test", Logger: quiet(), Grace: 5 * time.Second,
 		Secrets: func(string) (string, bool) { return "", false },
 	}
 }

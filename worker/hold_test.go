@@ -103,6 +103,7 @@ func TestFailureHolds(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.Library = mended(t)
+	c.Runner = scripting.NewEngine(c.Library)
 	defer b.working(c)()
 	b.decide(resume)
 	b.wantTrail("a", "bad", "b")

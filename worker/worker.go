@@ -29,6 +29,7 @@ import (
 	"github.com/thence-dev/thence/internal/job"
 	"github.com/thence-dev/thence/internal/stream"
 	"github.com/thence-dev/thence/scripting"
+	"github.com/thence-dev/thence/scripting/sandbox"
 	"github.com/thence-dev/thence/worker/calls"
 )
 
@@ -39,7 +40,8 @@ type Config struct {
 	Pool    string             // name of the worker pool: a-z A-Z 0-9 _ -, at most 32
 	Library *scripting.Library // the named scripts that jobs may run
 
-	Runner   scripting.Runner                 // runs the scripts; default: scripting.NewEngine(Library)
+	Runner   scripting.Runner                 // runs the scripts; default: a sandbox, which Run starts and ends. scripting.NewEngine: in this process, for scripts whose authors are trusted
+	Sandbox  sandbox.Options                  // of the default Runner
 	Limits   scripting.Limits                 // of one run
 	Services []Service                        // outside APIs, beside the built-in stripe and default
 	Secrets  func(name string) (string, bool) // default: the variable THENCE_SECRET_<NAME>, name in upper case
@@ -62,9 +64,6 @@ func SecretsFromEnv(lookup func(string) (string, bool)) func(name string) (strin
 }
 
 func (c Config) withDefaults() Config {
-	if c.Runner == nil && c.Library != nil {
-		c.Runner = scripting.NewEngine(c.Library)
-	}
 	if c.Secrets == nil {
 		c.Secrets = SecretsFromEnv(os.LookupEnv)
 	}
@@ -136,6 +135,11 @@ func (w *Worker) Run(ctx context.Context) error {
 }
 
 func (w *Worker) run(ctx context.Context) error {
+	end, err := w.startRunner()
+	if err != nil {
+		return err
+	}
+	defer end()
 	c := w.config
 	set, err := w.setUp(ctx)
 	for said := ""; err != nil && w.unreachable(err) && ctx.Err() == nil; set, err = w.setUp(ctx) {
@@ -152,6 +156,28 @@ func (w *Worker) run(ctx context.Context) error {
 	}
 	c.Logger.Info("worker is ready", "server", c.Conn.ConnectedServerVersion(), "release", c.Library.Release(), "scripts", len(c.Library.Names()))
 	return w.work(ctx, set)
+}
+
+// startRunner starts the sandbox that scripts run in, unless the program brought a runner of its own.
+func (w *Worker) startRunner() (end func(), err error) {
+	if w.config.Runner != nil {
+		return func() {}, nil
+	}
+	o := w.config.Sandbox
+	if o.Logger == nil {
+		o.Logger = w.config.Logger
+	}
+	s, err := sandbox.New(w.config.Library, o)
+	if err != nil {
+		return nil, fmt.Errorf("scripts can't be run safely: %w", err)
+	}
+	w.config.Runner = s
+	w.config.Logger.Info("scripts run in child processes", "layers", s.Layers().String())
+	return func() {
+		if err := s.Close(); err != nil {
+			w.config.Logger.Warn("the sandbox did not end well", "error", err)
+		}
+	}, nil
 }
 
 // work takes jobs and calls until ctx ends.

@@ -4,8 +4,11 @@ package main
 import (
 	"context"
 	"os"
+
+	"github.com/thence-dev/thence/scripting/sandbox"
 )
 
 func main() {
+	sandbox.Main()
 	os.Exit(run(context.Background(), os.Args[1:], os.LookupEnv, os.Stdin, os.Stdout, os.Stderr))
 }

@@ -20,11 +20,13 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/thence-dev/thence/internal/embedded"
+	"github.com/thence-dev/thence/scripting/sandbox"
 )
 
 var update = flag.Bool("update", false, "rewrite what the scripts expect")
 
 func TestMain(m *testing.M) {
+	sandbox.Main() // the test is the program, and so are its workers' children
 	testscript.Main(m, map[string]func(){"thence": main})
 }
 

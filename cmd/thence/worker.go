@@ -33,6 +33,7 @@ type workerFlags struct {
 	slots        int
 	grace        time.Duration
 	storage      storageFlags
+	bounds       scriptFlags
 }
 
 // storageFlags say how a pool's streams are made.
@@ -71,6 +72,7 @@ func (w *workerFlags) register(f *pflag.FlagSet, defaultPool string) {
 	f.IntVar(&w.slots, "slots", 128, "contexts worked on at a time")
 	f.DurationVar(&w.grace, "grace", 20*time.Second, "how long work under way may take to end after a signal to stop")
 	w.storage.register(f)
+	w.bounds.register(f)
 }
 
 func (a *app) worker() *cobra.Command {
@@ -130,10 +132,12 @@ func (a *app) workerConfig(f workerFlags, log *slog.Logger) (worker.Config, erro
 	if err != nil {
 		return worker.Config{}, err
 	}
-	return worker.Config{
+	config := worker.Config{
 		Pool: f.pool, Library: library, Services: services, Name: f.name, Slots: f.slots, Grace: f.grace, HoldOn: f.holdOn,
 		Replicas: f.storage.replicas, MaxBytes: f.storage.maxBytes, Logger: log, Secrets: worker.SecretsFromEnv(a.lookupEnv),
-	}, nil
+	}
+	err = f.bounds.apply(&config)
+	return config, err
 }
 
 // check finds what is wrong with the flags before anything is connected to.
@@ -146,7 +150,7 @@ func (w workerFlags) check() error {
 	case w.grace <= 0:
 		return fmt.Errorf("--grace %s: want more than 0s", w.grace)
 	}
-	return errors.Join(job.ValidPool(w.pool), w.storage.check())
+	return errors.Join(job.ValidPool(w.pool), w.storage.check(), w.bounds.check())
 }
 
 // declared are the services that the flags name.

@@ -73,6 +73,7 @@ func runWorker(ctx context.Context, c worker.Config, servers string, stdout io.W
 	if c.Library, err = scripting.NewLibrary(sources); err != nil {
 		return err
 	}
+	c.Runner = scripting.NewEngine(c.Library) // what is hurt here is the protocol
 	if c.Conn, err = connect(servers); err != nil {
 		return err
 	}

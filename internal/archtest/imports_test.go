@@ -31,7 +31,7 @@ var table = []row{
 
 	{folder: "dispatcher", may: []string{"internal/stream", "internal/job"}},
 	{folder: "scripting/...", may: []string{"scripting/..."}},
-	{folder: "worker", may: []string{"internal/stream", "internal/job", "internal/crash", "scripting", "worker/calls"}},
+	{folder: "worker", may: []string{"internal/stream", "internal/job", "internal/crash", "scripting", "scripting/sandbox", "worker/calls"}},
 	{folder: "worker/calls", may: []string{"internal/stream", "internal/job", "internal/crash"}},
 	{folder: "flows"},
 

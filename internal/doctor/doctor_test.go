@@ -24,7 +24,7 @@ func TestHealthy(t *testing.T) {
 	b := newBed(t)
 	library, err := scripting.NewLibrary(fstest.MapFS{})
 	must(t, err)
-	w, err := worker.New(worker.Config{Conn: b.nc, Pool: "p", Library: library, Logger: slog.New(slog.DiscardHandler), Grace: time.Second})
+	w, err := worker.New(worker.Config{Conn: b.nc, Pool: "p", Library: library, Runner: scripting.NewEngine(library), Logger: slog.New(slog.DiscardHandler), Grace: time.Second})
 	must(t, err)
 	ctx, cancel := context.WithCancel(b.ctx())
 	ended := make(chan error, 1)

@@ -20,13 +20,16 @@ import (
 // TestCluster: three servers are one cluster, which makes a stream of three replicas.
 func TestCluster(t *testing.T) {
 	var routes []string
+	var listeners []net.Listener
 	for range 3 {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer l.Close()
+		listeners = append(listeners, l)
 		routes = append(routes, l.Addr().String())
+	}
+	for _, l := range listeners { // all at once, so that the ports differ
 		if err := l.Close(); err != nil {
 			t.Fatal(err)
 		}

@@ -80,7 +80,7 @@ func (b *bed) work(scripts map[string]string, change ...func(*worker.Config)) (s
 	}
 	library, err := scripting.NewLibrary(files)
 	must(b.T, err)
-	c := worker.Config{Conn: b.nc, Pool: "p", Library: library, Name: "test", Logger: slog.New(slog.DiscardHandler), Grace: time.Second}
+	c := worker.Config{Conn: b.nc, Pool: "p", Library: library, Runner: scripting.NewEngine(library), Name: "test", Logger: slog.New(slog.DiscardHandler), Grace: time.Second}
 	for _, f := range change {
 		f(&c)
 	}
