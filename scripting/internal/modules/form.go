@@ -20,7 +20,7 @@ func encodeForm(name string, m *value.Map, numbered bool, comma []string) (strin
 		if out.Len() > 0 {
 			out.WriteByte('&')
 		}
-		out.WriteString(key + "=" + url.QueryEscape(val))
+		out.WriteString(key + "=" + val)
 		if out.Len() > value.MaxString {
 			return tengo.ErrStringLimit
 		}
@@ -32,7 +32,7 @@ func encodeForm(name string, m *value.Map, numbered bool, comma []string) (strin
 	return out.String(), nil
 }
 
-// form walks over a map's values. pair takes each, its key escaped.
+// form walks over a map's values. pair takes each, escaped.
 type form struct {
 	name     string
 	numbered bool
@@ -70,7 +70,7 @@ func (f *form) add(key string, v tengo.Object, depth int) error {
 	if err != nil {
 		return &value.EncodeError{Path: f.name + "." + key, Err: err}
 	}
-	return f.pair(key, s)
+	return f.pair(key, url.QueryEscape(s))
 }
 
 func (f *form) list(key string, items []tengo.Object, depth int) error {
@@ -96,6 +96,7 @@ func (f *form) joined(key string, items []tengo.Object) error {
 		if all[i], err = formText(e); err != nil {
 			return &value.EncodeError{Path: f.name + "." + key, Err: err}
 		}
+		all[i] = url.QueryEscape(all[i])
 	}
 	return f.pair(key, strings.Join(all, ","))
 }

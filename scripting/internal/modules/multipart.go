@@ -20,22 +20,24 @@ func encodeMultipart(m *value.Map, numbered bool) (body []byte, contentType stri
 		file     bool
 	}
 	var parts []part
-	f := form{name: "params", numbered: numbered}
 	sum := sha256.New()
-	for key, v := range m.All() {
-		b, isFile := v.(*value.Bytes)
-		f.pair = func(key, val string) error {
-			name, err := url.QueryUnescape(key)
-			parts = append(parts, part{name, val, isFile})
-			sum.Write([]byte(name + "\x00" + val + "\x00"))
+	add := func(key, val string, file bool) {
+		parts = append(parts, part{key, val, file})
+		sum.Write([]byte(key + "\x00" + val + "\x00"))
+	}
+	f := form{name: "params", numbered: numbered, pair: func(key, val string) error {
+		key, err := url.QueryUnescape(key)
+		if err != nil {
 			return err
 		}
-		if isFile {
-			err = f.pair(url.QueryEscape(key), string(b.Value))
-		} else {
-			err = f.add(url.QueryEscape(key), v, 0)
-		}
-		if err != nil {
+		val, err = url.QueryUnescape(val)
+		add(key, val, false)
+		return err
+	}}
+	for key, v := range m.All() {
+		if b, ok := v.(*value.Bytes); ok {
+			add(key, string(b.Value), true)
+		} else if err := f.add(url.QueryEscape(key), v, 0); err != nil {
 			return nil, "", err
 		}
 	}
