@@ -4,6 +4,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/thence-dev/thence/scripting/internal/apitable"
 )
 
 // Paths are all paths of an API: what a path means shows only beside the others.
@@ -90,14 +92,30 @@ func (p *Paths) Root(path string) string {
 	return above(path)
 }
 
-// Collections are the resources on the way to a path that are lists of things.
-func (p *Paths) Collections(path string) (all []string) {
+// collections are the resources on the way to a path that are lists of things.
+func (p *Paths) collections(path string) (all []string) {
 	for i := range path + "/" {
 		if (i == len(path) || path[i] == '/') && p.parent[path[:i]] {
 			all = append(all, strings.Join(Literals(path[:i]), "."))
 		}
 	}
 	return all
+}
+
+// ScriptNames gives each operation of a table the name that its scripts are called after, each beginning with prefix.
+func (p *Paths) ScriptNames(table []apitable.Operation, prefix string) {
+	many := map[string]bool{}
+	for _, op := range table {
+		if op.Verb == "list" || op.Verb == "create" {
+			many[op.Resource] = true
+		}
+		for _, r := range p.collections(op.Path) {
+			many[r] = true
+		}
+	}
+	for i, op := range table {
+		table[i].Name = prefix + script(strings.Split(op.Resource, "."), op.Verb, func(r string) bool { return many[r] })
+	}
 }
 
 // collection tells whether a path is a list of things.
@@ -169,8 +187,8 @@ func plural(word string) bool {
 	return strings.HasSuffix(word, "s") && !strings.HasSuffix(word, "ss") && !strings.HasSuffix(word, "us") || slices.Contains(people, word)
 }
 
-// Singular is the name of one thing out of many.
-func Singular(word string) string {
+// singular is the name of one thing out of many.
+func singular(word string) string {
 	switch {
 	case !plural(word) || slices.Contains(people, word):
 		return word
@@ -186,20 +204,20 @@ func hasAnySuffix(s string, suffixes ...string) bool {
 	return slices.ContainsFunc(suffixes, func(x string) bool { return strings.HasSuffix(s, x) })
 }
 
-// Script is the name that an operation's scripts are called after: the verb and what it is done to, in the singular
+// script is the name that an operation's scripts are called after: the verb and what it is done to, in the singular
 // unless it is done to many. many has the resources that are lists of things, by their names joined with dots.
 //
 //	orders.create                   create_order
 //	orders.list                     list_orders
 //	orders.lines.update             update_order_line
 //	orders.add_lines                add_order_lines
-func Script(resource []string, verb string, many func(resource string) bool) string {
+func script(resource []string, verb string, many func(resource string) bool) string {
 	nouns := slices.Clone(resource)
 	head, rest, _ := strings.Cut(verb, "_")
 	all := rest == "" && (head == "list" || head == "search")
 	for i := range nouns {
 		if (i < len(nouns)-1 || !all) && many(strings.Join(resource[:i+1], ".")) {
-			nouns[i] = Singular(nouns[i])
+			nouns[i] = singular(nouns[i])
 		}
 	}
 	noun := strings.Join(nouns, "_")

@@ -91,10 +91,11 @@ func (d *Document) operation(method, path string, shared, n *yaml.Node) (Operati
 	}
 	r := &request{d: d, params: apitable.Type{Kind: apitable.Object, Rest: -1}}
 	r.op = apitable.Operation{Method: method, Path: path, Summary: summary, Body: apitable.Query}
-	for _, at := range []string{server(n), server(shared)} {
-		if r.op.Base == "" {
-			r.op.Base = at
-		}
+	if r.op.Base = server(n); r.op.Base == "" {
+		r.op.Base = server(shared)
+	}
+	if strings.ContainsFunc(path, func(c rune) bool { return c <= ' ' || strings.ContainsRune("?#`\\", c) }) {
+		return Operation{}, &Error{Line: n.Line, Message: "its path has characters that don't belong into one"}
 	}
 	if err := r.parameters(append(slices.Clone(items(get(n, "parameters"))), items(get(shared, "parameters"))...)); err != nil {
 		return Operation{}, err

@@ -149,17 +149,15 @@ func (o *Operation) PathParams() []string {
 	}
 }
 
-// escape makes one word of a text.
-func escape(s string, also string) string {
+// escape makes one word of a text, which may stand between backquotes. also has what else must not stand in it.
+func escape(s, also string) string {
 	if s == "" {
 		return "%"
 	}
-	if !strings.ContainsAny(s, " %\t\r\n"+also) {
-		return s
-	}
+	also += "%`\x7f"
 	var b strings.Builder
 	for _, c := range []byte(s) {
-		if c <= ' ' || c == '%' || strings.IndexByte(also, c) >= 0 {
+		if c <= ' ' || strings.IndexByte(also, c) >= 0 {
 			b.WriteString("%" + string("0123456789ABCDEF"[c>>4]) + string("0123456789ABCDEF"[c&15]))
 		} else {
 			b.WriteByte(c)

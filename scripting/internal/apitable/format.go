@@ -85,7 +85,7 @@ func Format(a *API, operations []Operation, b *Builder) string {
 		}
 	}
 	field("name", a.Name)
-	field("title", oneLine(a.Title))
+	field("title", OneLine(a.Title))
 	field("url", a.URL)
 	if a.Auth.Header != "" {
 		field("auth", strings.TrimSuffix(a.Auth.Header+" "+a.Auth.Secret+" "+escape(a.Auth.Prefix, ""), " %"))
@@ -154,13 +154,13 @@ func operationLine(op Operation) string {
 	if op.Base != "" {
 		line = append(line, "at:"+escape(op.Base, ""))
 	}
-	if s := oneLine(op.Summary); s != "" {
+	if s := OneLine(op.Summary); s != "" {
 		line = append(line, "#", s)
 	}
 	return strings.Join(line, " ")
 }
 
-// oneLine has the words of a text on one line, and no backquote, which would end the text in a script.
-func oneLine(s string) string {
+// OneLine has the words of a text on one line, and no backquote, which would end the text in a script.
+func OneLine(s string) string {
 	return strings.ReplaceAll(strings.Join(strings.Fields(s), " "), "`", "'")
 }

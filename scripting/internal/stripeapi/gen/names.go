@@ -82,7 +82,6 @@ func boolean(b bool) int {
 func (n names) apply(operations []apidoc.Operation) []apitable.Operation {
 	paths := apidoc.PathsOf(operations)
 	table := make([]apitable.Operation, len(operations))
-	many := map[string]bool{}
 	for i, op := range operations {
 		resource, verb := paths.Name(op)
 		if m, ok := n.of(op.Table); ok && (verb != "list" || resource[len(resource)-1] != m.Name) { // a method sources.source_transactions is a list
@@ -93,16 +92,8 @@ func (n names) apply(operations []apidoc.Operation) []apitable.Operation {
 		}
 		table[i] = op.Table
 		table[i].Resource, table[i].Verb = strings.Join(resource, "."), verb
-		if verb == "list" || verb == "create" {
-			many[table[i].Resource] = true
-		}
-		for _, r := range paths.Collections(op.Table.Path) {
-			many[r] = true
-		}
 	}
-	for i := range table {
-		table[i].Name = apidoc.Script(strings.Split(table[i].Resource, "."), table[i].Verb, func(r string) bool { return many[r] })
-	}
+	paths.ScriptNames(table, "")
 	return table
 }
 
