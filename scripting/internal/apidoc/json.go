@@ -29,6 +29,9 @@ func parseJSON(data []byte) (*yaml.Node, error) {
 			err = errors.New("something stands behind the document's end")
 		}
 	}
+	if errors.Is(err, io.EOF) {
+		err = io.ErrUnexpectedEOF
+	}
 	if err != nil {
 		return nil, &Error{Line: r.here(), Message: "the document can't be read: " + err.Error()}
 	}
@@ -46,9 +49,6 @@ func (r *jsonReader) here() int {
 func (r *jsonReader) value() (*yaml.Node, error) {
 	t, err := r.dec.Token()
 	if err != nil {
-		if errors.Is(err, io.EOF) {
-			err = io.ErrUnexpectedEOF
-		}
 		return nil, err
 	}
 	n := &yaml.Node{Kind: yaml.ScalarNode, Line: r.here()}

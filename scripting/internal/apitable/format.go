@@ -55,10 +55,13 @@ func typeLine(t Type) string {
 	return strings.Join(line, " ")
 }
 
+func sorted(props []Prop) []Prop {
+	return slices.SortedFunc(slices.Values(props), func(a, b Prop) int { return cmp.Compare(a.Name, b.Name) })
+}
+
 func propWords(t Type) []string {
 	var line []string
-	props := slices.SortedFunc(slices.Values(t.Props), func(a, b Prop) int { return cmp.Compare(a.Name, b.Name) })
-	for _, p := range props {
+	for _, p := range sorted(t.Props) {
 		mark := ""
 		if p.Required {
 			mark = "!"
@@ -93,9 +96,6 @@ func Format(a *API, operations []Operation, b *Builder) string {
 	if a.Indexed {
 		field("lists", "indexed")
 	}
-	if a.Unix {
-		field("times", "unix")
-	}
 	for _, op := range operations {
 		op.Params = b.copy(op.Params, kept, moved)
 		field("op", operationLine(op))
@@ -114,7 +114,7 @@ func (b *Builder) copy(n int, to *Builder, moved map[int]int) int {
 	case Array, Map:
 		t.Elem = b.copy(t.Elem, to, moved)
 	case Object:
-		t.Props = slices.Clone(t.Props)
+		t.Props = sorted(t.Props)
 		for i := range t.Props {
 			t.Props[i].Type = b.copy(t.Props[i].Type, to, moved)
 		}

@@ -3,6 +3,8 @@ package apitable
 import (
 	"errors"
 	"fmt"
+	"net/url"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -18,8 +20,6 @@ type API struct {
 	// Indexed says that elements of a list in a URL or a form are numbered, as Stripe wants them: a[0]=x&a[1]=y. Else the
 	// name is repeated: a=x&a=y.
 	Indexed bool
-	// Unix says that a time is sent in Unix seconds wherever it stands, else only where the type is Time.
-	Unix bool
 
 	operations []*Operation
 	root       *Resource
@@ -75,8 +75,11 @@ func Parse(text string) (*API, error) {
 			return nil, fmt.Errorf("line %d: %w", line, err)
 		}
 	}
-	if a.Name == "" || a.URL == "" {
-		return nil, errors.New("the table does not name its API, or the URL of it")
+	if !apiName.MatchString(a.Name) {
+		return nil, fmt.Errorf("the name %q of the API can't be a module's: want a-z, 0-9 and _, at most 32 of them", a.Name)
+	}
+	if err := checkBase(a.URL); err != nil {
+		return nil, err
 	}
 	a.first = line + 1
 	if text = strings.TrimSuffix(text, "\n"); text != "" {
@@ -84,6 +87,20 @@ func Parse(text string) (*API, error) {
 	}
 	a.types = make([]atomic.Pointer[Type], len(a.lines))
 	return a, a.grow()
+}
+
+var (
+	apiName    = regexp.MustCompile(`^[a-z][a-z0-9_]{0,31}$`)
+	scriptName = regexp.MustCompile(`^[a-z][a-z0-9_]{0,86}$`)
+	methods    = []string{"GET", "POST", "PUT", "PATCH", "DELETE"}
+)
+
+func checkBase(s string) error {
+	u, err := url.Parse(s)
+	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Hostname() == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+		return fmt.Errorf("the URL %q of the API can't be used: want http(s)://host[/path]", s)
+	}
+	return nil
 }
 
 func (a *API) head(line string) error {
@@ -99,8 +116,6 @@ func (a *API) head(line string) error {
 		return a.auth(strings.Fields(rest))
 	case "lists":
 		a.Indexed = rest == "indexed"
-	case "times":
-		a.Unix = rest == "unix"
 	case "op":
 		op, err := parseOperation(rest)
 		if err != nil {
@@ -146,7 +161,26 @@ func parseOperation(line string) (*Operation, error) {
 			return nil, fmt.Errorf("operation %s: %w", f[0], err)
 		}
 	}
+	if err := op.check(); err != nil {
+		return nil, fmt.Errorf("operation %s: %w", f[0], err)
+	}
 	return op, nil
+}
+
+func (o *Operation) check() error {
+	switch {
+	case !slices.Contains(methods, o.Method):
+		return fmt.Errorf("there are no requests %q: want one of %s", o.Method, strings.Join(methods, ", "))
+	case !strings.HasPrefix(o.Path, "/") || strings.ContainsFunc(o.Path, func(c rune) bool { return c <= ' ' || strings.ContainsRune(`?#\`, c) }):
+		return fmt.Errorf("%q is no path", o.Path)
+	case !scriptName.MatchString(o.Name):
+		return fmt.Errorf("scripts can't be called after %q", o.Name)
+	case !slices.Contains([]Body{Query, Form, JSON, Multipart}, o.Body):
+		return fmt.Errorf("parameters can't travel as %q", o.Body)
+	case o.Base != "":
+		return checkBase(o.Base)
+	}
+	return nil
 }
 
 func (o *Operation) extra(word string) (err error) {

@@ -66,14 +66,29 @@ func (c *tableCache) get(text string) (*apitable.API, error) {
 	if err != nil {
 		return nil, err
 	}
-	if api.Name == "stripe" {
-		return nil, errors.New("the name stripe is taken: give the API another")
+	if err := checkAPI(api); err != nil {
+		return nil, err
 	}
 	if c.bytes += len(text); c.known == nil || c.bytes > maxTables {
 		c.known, c.bytes = map[string]*apitable.API{}, len(text)
 	}
 	c.known[text] = api
 	return api, nil
+}
+
+// checkAPI checks what apitable leaves to those who use a table.
+func checkAPI(api *apitable.API) error {
+	if api.Name == "stripe" {
+		return errors.New("the name stripe is taken: give the API another")
+	}
+	if api.Auth.Header == "" {
+		return nil
+	}
+	if !secretName.MatchString(api.Auth.Secret) {
+		return fmt.Errorf("%q is no name of a secret", api.Auth.Secret)
+	}
+	_, err := header(api.Auth.Header, str(api.Auth.Prefix))
+	return err
 }
 
 // newAPI makes the module of an API: its resources, and configure, which has the rest of the run use another key.

@@ -176,11 +176,11 @@ func (op *operation) part(c *Call, params *value.Map) (inURL, inBody *value.Map,
 	for name, v := range params.All() {
 		switch {
 		case slices.Contains(op.Header, name):
-			line, err := headerText(name, v)
+			h, err := headerOf(name, v)
 			if err != nil {
 				return nil, nil, err
 			}
-			c.Header = append(c.Header, Header{Name: name, Value: line})
+			c.Header = append(c.Header, h)
 		case op.Body == apitable.Query || slices.Contains(op.Query, name):
 			inURL.Set(name, v)
 		default:
@@ -190,15 +190,20 @@ func (op *operation) part(c *Call, params *value.Map) (inURL, inBody *value.Map,
 	return inURL, inBody, nil
 }
 
-func headerText(name string, v tengo.Object) (string, error) {
-	s, err := formText(v)
-	if err != nil {
-		return "", &value.EncodeError{Path: "params." + name, Err: err}
+// headerOf makes a line of the header of a parameter; a list is joined by commas.
+func headerOf(name string, v tengo.Object) (Header, error) {
+	a, ok := v.(*value.Array)
+	if !ok {
+		return header(name, v)
 	}
-	if strings.ContainsFunc(s, func(c rune) bool { return c < ' ' || c == 0x7f }) {
-		return "", fmt.Errorf("the parameter %s travels in a line of the header: it can have no control characters", name)
+	all := make([]string, len(a.Items))
+	for i, e := range a.Items {
+		var err error
+		if all[i], err = formText(e); err != nil {
+			return Header{}, &value.EncodeError{Path: "params." + name, Err: err}
+		}
 	}
-	return s, nil
+	return header(name, str(strings.Join(all, ",")))
 }
 
 func (op *operation) body(c *Call, params *value.Map) (err error) {

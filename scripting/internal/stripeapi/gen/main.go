@@ -72,7 +72,7 @@ func generate(spec, sdk []byte) (string, error) {
 		return "", fmt.Errorf("%d operations can't be expressed, the first is: %s", len(skipped), skipped[0])
 	}
 	api := &apitable.API{
-		Name: "stripe", Title: doc.Title(), URL: "https://api.stripe.com", Indexed: true, Unix: true,
+		Name: "stripe", Title: doc.Title(), URL: "https://api.stripe.com", Indexed: true,
 		Auth: apitable.Auth{Header: "Authorization", Prefix: "Bearer ", Secret: "stripe_key"},
 	}
 	table := named.apply(operations)
