@@ -101,9 +101,9 @@ func (i *importer) server() error {
 	}
 	switch err := checkURL(at); {
 	case at == "":
-		return errors.New("the document does not say where the API is: add --url https://...")
+		return errors.New("the document does not say where the API is: say it with --url")
 	case err != nil && i.options.URL == "":
-		return fmt.Errorf("the document says that the API is at %q, which is %w: add --url https://...", at, err)
+		return fmt.Errorf("the document says that the API is at %q, which is %w: say it with --url", at, err)
 	case err != nil:
 		return fmt.Errorf("%q is %w", at, err)
 	}

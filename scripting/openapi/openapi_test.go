@@ -136,8 +136,8 @@ func TestImportErrors(t *testing.T) {
 		{"taken name", shop, openapi.Options{Name: "stripe"}, "the name stripe is taken"},
 		{"default", shop, openapi.Options{Name: "default"}, "stands for the calls of no service"},
 		{"no document", "hello", openapi.Options{Name: "acme"}, "this is no OpenAPI document"},
-		{"no server", strings.Replace(shop, "servers:", "x-servers:", 1), openapi.Options{Name: "acme"}, "does not say where the API is: add --url"},
-		{"relative server", strings.Replace(shop, "https://api.acme.example/v1/", "/v1", 1), openapi.Options{Name: "acme"}, `at "/v1", which is no base such as https://host/path: add --url`},
+		{"no server", strings.Replace(shop, "servers:", "x-servers:", 1), openapi.Options{Name: "acme"}, "does not say where the API is: say it with --url"},
+		{"relative server", strings.Replace(shop, "https://api.acme.example/v1/", "/v1", 1), openapi.Options{Name: "acme"}, `at "/v1", which is no base such as https://host/path: say it with --url`},
 		{"bad url", shop, openapi.Options{Name: "acme", URL: "ftp://x"}, `"ftp://x" is no base`},
 		{"nothing chosen", shop, openapi.Options{Name: "acme", Only: []string{"customers"}}, "no operation is in customers: there are _2fa, configure, import_, orders"},
 		{"nothing left", "openapi: 3.0.0\nservers: [{url: https://x.y}]\npaths: {/a: {head: {}}}", openapi.Options{Name: "acme"}, "no operation of the document can be called:\n  line 3: HEAD /a"},
@@ -228,7 +228,7 @@ func TestShow(t *testing.T) {
 	for _, tt := range []struct{ operation, param, want string }{
 		{"payment_intents.creat", "", `stripe has no operation "payment_intents.creat"; did you mean "payment_intents.create"?`},
 		{"checkout", "", "it is a resource, which has checkout.sessions.create, "},
-		{"payment_intents.create", "shiping", `there is no parameter "shiping"; did you mean "shipping"?`},
+		{"payment_intents.create", "transfr_data", `there is no parameter "transfr_data"; did you mean "transfer_data"?`},
 		{"payment_intents.create", "amount", "the parameter amount has no members"},
 		{"payment_intents.create", "amount.x", "what it would be in has no members"},
 	} {

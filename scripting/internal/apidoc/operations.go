@@ -74,11 +74,10 @@ func skip(line int, what string, err error) Skipped {
 
 // request is what an operation is made of, while it is read.
 type request struct {
-	d        *Document
-	op       apitable.Operation
-	params   apitable.Type
-	inPath   []string
-	required bool // the body
+	d      *Document
+	op     apitable.Operation
+	params apitable.Type
+	inPath []string
 }
 
 // markup is what HTML puts between words.

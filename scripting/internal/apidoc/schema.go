@@ -282,11 +282,11 @@ func (d *Document) allOf(n *yaml.Node, all []*yaml.Node) (int, error) {
 
 // merge has the members of both; those of b take the place of a's.
 func merge(a, b apitable.Type) apitable.Type {
-	props := slices.DeleteFunc(slices.Clone(a.Props), func(p apitable.Prop) bool {
+	a.Props = slices.DeleteFunc(slices.Clone(a.Props), func(p apitable.Prop) bool {
 		_, twice := b.Prop(p.Name)
 		return twice
 	})
-	a.Props = append(props, b.Props...)
+	a.Props = append(a.Props, b.Props...)
 	if b.Rest >= 0 {
 		a.Rest = b.Rest
 	}

@@ -86,7 +86,10 @@ func Parse(text string) (*API, error) {
 		a.lines = strings.Split(text, "\n")
 	}
 	a.types = make([]atomic.Pointer[Type], len(a.lines))
-	return a, a.grow()
+	if err := a.grow(); err != nil {
+		return nil, err
+	}
+	return a, nil
 }
 
 var (

@@ -12,7 +12,7 @@ func TestTableIsUpToDate(t *testing.T) {
 		t.Skip("reads 22 MB of documents")
 	}
 	made := filepath.Join(t.TempDir(), "stripe.table")
-	if err := run(filepath.Join("..", "..", "..", ".."), made); err != nil {
+	if err := run(t.Context(), filepath.Join("..", "..", "..", ".."), made); err != nil {
 		t.Fatal(err)
 	}
 	want, err := os.ReadFile(made)

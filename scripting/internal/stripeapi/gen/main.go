@@ -5,6 +5,7 @@
 package main
 
 import (
+	"context"
 	"flag"
 	"fmt"
 	"os"
@@ -20,14 +21,14 @@ func main() {
 	out := flag.String("o", "stripe.table", "file to write")
 	root := flag.String("root", filepath.Join("..", "..", ".."), "the repository's root")
 	flag.Parse()
-	if err := run(*root, *out); err != nil {
+	if err := run(context.Background(), *root, *out); err != nil {
 		fmt.Fprintln(os.Stderr, "gen:", err)
 		os.Exit(1)
 	}
 }
 
-func run(root, out string) error {
-	dir, err := stripeMock(root)
+func run(ctx context.Context, root, out string) error {
+	dir, err := stripeMock(ctx, root)
 	if err != nil {
 		return err
 	}
@@ -47,8 +48,8 @@ func run(root, out string) error {
 }
 
 // stripeMock is where the pinned module has its documents.
-func stripeMock(root string) (string, error) {
-	cmd := exec.Command("go", "list", "-m", "-modfile=tools/stripe-mock.mod", "-f", "{{.Dir}}", "github.com/stripe/stripe-mock")
+func stripeMock(ctx context.Context, root string) (string, error) {
+	cmd := exec.CommandContext(ctx, "go", "list", "-m", "-modfile=tools/stripe-mock.mod", "-f", "{{.Dir}}", "github.com/stripe/stripe-mock")
 	cmd.Dir, cmd.Stderr = root, os.Stderr
 	dir, err := cmd.Output()
 	if err != nil {
