@@ -107,6 +107,13 @@ func TestImportAPI(t *testing.T) {
 	if string(commit.State) != `{"order_id":"ord_1"}` || commit.Report.Caller != "acme" {
 		t.Errorf("got %+v with state %s", commit.Report, commit.State)
 	}
+	p.shell.write(t, "cancel.tengo", `import("acme").orders.cancel("ord_1", {}, {then: ""})`)
+	p.shell.run(ctx, t, "thence submit shop.order_2 cancel.tengo")
+	at.Context = "order_2"
+	commit = awaitCommit(ctx, t, p.cluster, at, func(c job.Commit) bool { return len(c.Calls) == 0 })
+	if !strings.Contains(string(commit.State), `"operation":"acme_cancel_order"`) {
+		t.Errorf("the script for all failures got %+v with state %s", commit.Report, commit.State)
+	}
 	module, _ := p.shell.run(ctx, t, "cat scripts/acme.tengo")
 	mistakes(t, "docs/import-api.md", "acme", module)
 }

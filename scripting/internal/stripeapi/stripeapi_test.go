@@ -1,6 +1,7 @@
 package stripeapi_test
 
 import (
+	"os"
 	"testing"
 
 	"github.com/thence-dev/thence/scripting/internal/apitable"
@@ -78,6 +79,20 @@ func TestNames(t *testing.T) {
 		{"linked_accounts.owners.list", "GET", "/v1/linked_accounts/{account}/owners", "list_linked_account_owners"},
 	} {
 		holds(t, want.operation, want.method, want.path, want.name)
+	}
+}
+
+// BenchmarkFirstImport is what the first script that imports stripe pays, once in the life of a process.
+func BenchmarkFirstImport(b *testing.B) {
+	text, err := os.ReadFile("stripe.table")
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := apitable.Parse(string(text)); err != nil {
+			b.Fatal(err)
+		}
 	}
 }
 
