@@ -37,7 +37,7 @@ func named(all []apidoc.Operation, module string, skip func(op apidoc.Operation,
 			continue
 		}
 		if !n.script(&op, module) {
-			skip(all[i], "the names of its scripts would be taken, or longer than 100 characters")
+			skip(all[i], "its name would be too long, or the names of its scripts be taken or too long")
 			continue
 		}
 		out = append(out, op)
@@ -103,7 +103,7 @@ func (n *namer) script(op *apitable.Operation, module string) bool {
 	if op.Name == "" || n.scripts[op.Name] {
 		op.Name = module + "_" + strings.ReplaceAll(op.FullName(), ".", "_")
 	}
-	if n.scripts[op.Name] || len(op.Name) > maxScript {
+	if n.scripts[op.Name] || len(op.Name) > maxScript || !apitable.CanName(op.FullName()) {
 		return false
 	}
 	n.scripts[op.Name] = true

@@ -148,6 +148,8 @@ func TestParseErrors(t *testing.T) {
 		{op("a.b TRACE /a s query 0"), `there are no requests "TRACE"`},
 		{op("a.b GET .evil.com s query 0"), `".evil.com" is no path`},
 		{op("a.b GET /a?b s query 0"), "is no path"},
+		{op("a.B GET /a s query 0"), "operation a.B: its name must be words of a-z"},
+		{op(strings.Repeat("a.", 10) + "a GET /a s query 0"), "at most 10 with dots between them"},
 		{op("a.b GET /a S-1 query 0"), `scripts can't be called after "S-1"`},
 		{op("a.b GET /a s soap 0"), `can't travel as "soap"`},
 		{op("a.b GET /a s query 0 at:ftp://x"), "can't be used"},
@@ -186,7 +188,14 @@ func TestTypeErrors(t *testing.T) {
 			t.Errorf("%q ends with %v, want %s at line 6", tt.line, err, tt.want)
 		}
 	}
-	a, err := apitable.Parse(head)
+	a, err := apitable.Parse(head + "\nint\nunion 0 0\nunion 1 0\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := a.Type(2); err == nil || !strings.Contains(err.Error(), "type 1 is a union too") {
+		t.Errorf("a union of unions ends with %v", err)
+	}
+	a, err = apitable.Parse(head)
 	if err != nil {
 		t.Fatal(err)
 	}

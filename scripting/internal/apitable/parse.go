@@ -94,6 +94,7 @@ func Parse(text string) (*API, error) {
 
 var (
 	apiName    = regexp.MustCompile(`^[a-z][a-z0-9_]{0,31}$`)
+	callName   = regexp.MustCompile(`^[a-z_][a-z0-9_]*(\.[a-z_][a-z0-9_]*){0,9}$`)
 	scriptName = regexp.MustCompile(`^[a-z][a-z0-9_]{0,86}$`)
 	methods    = []string{"GET", "POST", "PUT", "PATCH", "DELETE"}
 )
@@ -170,8 +171,13 @@ func parseOperation(line string) (*Operation, error) {
 	return op, nil
 }
 
+// CanName tells whether a table can have an operation of that name.
+func CanName(name string) bool { return len(name) <= 200 && callName.MatchString(name) }
+
 func (o *Operation) check() error {
 	switch {
+	case !CanName(o.FullName()):
+		return errors.New("its name must be words of a-z, 0-9 and _, at most 10 with dots between them, and have 200 characters at most")
 	case !slices.Contains(methods, o.Method):
 		return fmt.Errorf("there are no requests %q: want one of %s", o.Method, strings.Join(methods, ", "))
 	case !strings.HasPrefix(o.Path, "/") || strings.ContainsFunc(o.Path, func(c rune) bool { return c <= ' ' || strings.ContainsRune(`?#\`, c) }):
@@ -266,6 +272,11 @@ func (a *API) Type(n int) (*Type, error) {
 		return t, nil
 	}
 	t, err := parseType(a.lines[n], n)
+	for _, of := range t.Of {
+		if strings.HasPrefix(a.lines[of], "union ") {
+			err = fmt.Errorf("type %d is a union too: name its types instead", of)
+		}
+	}
 	if err != nil {
 		return nil, fmt.Errorf("the table of %s, line %d: %w", a.Name, a.first+n, err)
 	}
@@ -279,11 +290,11 @@ func (a *API) Types() int { return len(a.lines) }
 func parseType(line string, n int) (*Type, error) {
 	f := strings.Fields(line)
 	if len(f) == 0 {
-		return nil, errors.New("want a type")
+		return &Type{}, errors.New("want a type")
 	}
 	kind := slices.Index(words, f[0])
 	if kind < 0 {
-		return nil, fmt.Errorf("there is no kind of type called %q", f[0])
+		return &Type{}, fmt.Errorf("there is no kind of type called %q", f[0])
 	}
 	t := &Type{Kind: Kind(kind), Rest: -1}
 	f = f[1:]

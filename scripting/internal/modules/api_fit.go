@@ -57,22 +57,23 @@ type fitter struct {
 	values int
 }
 
-// maxValues bounds the work of one check.
+// maxValues bounds the work of one check: a map of many members counts for more.
 const maxValues = 50_000
 
+// fit checks a value within the parameters.
 func (f *fitter) fit(n int, v tengo.Object) (tengo.Object, error) {
 	t, err := f.api.Type(n)
 	if err != nil {
 		return nil, err
 	}
-	if f.values++; f.values > maxValues {
+	if f.values += 1 + len(t.Props)/8; f.values > maxValues {
 		return nil, fmt.Errorf("the parameters have more than %d values", maxValues)
 	}
 	switch t.Kind {
 	case apitable.Any:
 		return v, nil
 	case apitable.Array, apitable.Map, apitable.Object:
-		if f.text && isEmpty(v) && f.values > 1 {
+		if f.text && isEmpty(v) {
 			return tengo.UndefinedValue, nil // in a form there is no other way to say it, as Stripe's libraries do
 		}
 	}
@@ -97,19 +98,6 @@ func (f *fitter) wrong(t *apitable.Type, v tengo.Object) error {
 	return &misfit{message: "must be " + f.describe(t) + ", not " + shown(v)}
 }
 
-// shown is a value in an error: a short scalar as it is.
-func shown(v tengo.Object) string {
-	switch v := v.(type) {
-	case *tengo.String:
-		if len(v.Value) <= 50 {
-			return strconv.Quote(v.Value)
-		}
-	case *tengo.Int, *tengo.Float, *tengo.Bool:
-		return v.String()
-	}
-	return v.TypeName()
-}
-
 func (f *fitter) array(t *apitable.Type, a *value.Array) (tengo.Object, error) {
 	items, changed := a.Items, false
 	for i, e := range a.Items {
@@ -130,7 +118,7 @@ func (f *fitter) array(t *apitable.Type, a *value.Array) (tengo.Object, error) {
 	return value.NewArray(items), nil
 }
 
-func (f *fitter) object(t *apitable.Type, m *value.Map) (tengo.Object, error) {
+func (f *fitter) object(t *apitable.Type, m *value.Map) (*value.Map, error) {
 	out := m
 	change := func() {
 		if out == m {
@@ -351,66 +339,4 @@ func (f *fitter) enum(t *apitable.Type, v tengo.Object) (tengo.Object, error) {
 		return v, nil
 	}
 	return nil, &misfit{message: "must be " + f.describe(t) + ", not " + shown(v) + compile.Suggest(s, t.Values)}
-}
-
-// describe says what a type takes.
-func (f *fitter) describe(t *apitable.Type) string {
-	switch t.Kind {
-	case apitable.Null:
-		return "undefined"
-	case apitable.String, apitable.Open:
-		return "a string"
-	case apitable.Int:
-		return "an int"
-	case apitable.Time:
-		return "a time"
-	case apitable.Number:
-		return "a number"
-	case apitable.Bool:
-		return "true or false"
-	case apitable.Enum:
-		return choice(t.Values)
-	case apitable.Array:
-		return "an array"
-	case apitable.Map, apitable.Object:
-		return "a map"
-	case apitable.Bytes:
-		return "bytes or a string"
-	case apitable.Union:
-		return f.alternatives(t)
-	}
-	return "anything"
-}
-
-func (f *fitter) alternatives(t *apitable.Type) string {
-	var all []string
-	for _, n := range t.Of {
-		of, err := f.api.Type(n)
-		if err != nil {
-			continue
-		}
-		if s := f.describe(of); !slices.Contains(all, s) {
-			all = append(all, s)
-		}
-	}
-	return strings.Join(all, " or ")
-}
-
-// choice lists values, but not too many.
-func choice(values []string) string {
-	const most = 12
-	var all []string
-	for _, v := range values[:min(most, len(values))] {
-		if v == "" || strings.ContainsAny(v, " ,") {
-			v = strconv.Quote(v)
-		}
-		all = append(all, v)
-	}
-	switch {
-	case len(values) > most:
-		return fmt.Sprintf("one of %s and %d others", strings.Join(all, ", "), len(values)-most)
-	case len(all) == 1:
-		return all[0]
-	}
-	return "one of " + strings.Join(all, ", ")
 }

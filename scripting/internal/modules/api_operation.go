@@ -124,16 +124,16 @@ func (op *operation) params(args []tengo.Object) (*value.Map, error) {
 			return nil, fmt.Errorf("the parameters must be a map, not %s", args[0].TypeName())
 		}
 	}
-	f := &fitter{api: op.api, text: op.Body != apitable.JSON}
-	fit, err := f.fit(op.Params, m)
+	t, err := op.api.Type(op.Params)
 	if err != nil {
-		return nil, op.explain(err)
+		return nil, err
 	}
-	m, ok := fit.(*value.Map)
-	if !ok {
+	if t.Kind != apitable.Object {
 		return nil, fmt.Errorf("the table of %s is wrong: the parameters of %s are no object", op.api.Name, op.FullName())
 	}
-	return m, nil
+	f := &fitter{api: op.api, text: op.Body != apitable.JSON}
+	m, err = f.object(t, m)
+	return m, op.explain(err)
 }
 
 // explain says it better where an option stands among the parameters.
