@@ -262,6 +262,7 @@ stripe.checkout.sessions.create({line_items: b}, {then: "", catch: ""})`), 3, 1,
 			`there is no script "new_create_refund_response" in the library to take the answer, and no "new_stripe_response"`},
 
 		{use("openapi", `openapi.define(5)`), 2, 1, "argument 1 must be the table of an API, not int"},
+		{use("openapi", `t := "x"; for i := 0; i < 19; i++ { t += t }; openapi.define(t)`), 2, 47, "the table has 524288 bytes, more than"},
 		{use("openapi", `openapi.define("orders")`), 2, 1, `this is no table of an API: it must begin with "thence-api 1"`},
 		{use("openapi", `openapi.define("thence-api 1\nname acme\n")`), 2, 1, `the URL "" of the API can't be used`},
 		{use("openapi", `openapi.define("thence-api 1\nname stripe\nurl https://x.y\n")`), 2, 1, "the name stripe is taken"},
