@@ -39,6 +39,10 @@ check: ## Run vet, lint and test
 	$(MAKE) lint
 	$(MAKE) test
 
+.PHONY: generate
+generate: ## Write what is generated again: Stripe's table, from the document in stripe-mock's module
+	go generate ./...
+
 .PHONY: kill-long
 kill-long: ## Run the longer form of the kill test (half an hour at most)
 	go test ./integration_test -run TestKill -count=1 -timeout 30m -v -args -long

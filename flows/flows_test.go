@@ -32,7 +32,7 @@ func must(l *scripting.Library, err error) *scripting.Library {
 
 // job is what a test feeds to a script.
 type job struct {
-	script, data, failure, tag, state string
+	script, data, failure, tag, state, operation string
 }
 
 func run(t *testing.T, j job) *scripting.Outcome {
@@ -41,7 +41,8 @@ func run(t *testing.T, j job) *scripting.Outcome {
 	out, err := engine.Run(t.Context(), scripting.Input{
 		Script: scripting.Script{Name: j.script},
 		Job: scripting.Job{ID: "job_1", Sequence: 7, Worker: "payments", Context: "cus_42", Caller: "stripe",
-			Time: time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC), Data: []byte(j.data), Failure: []byte(j.failure), Tag: []byte(j.tag)},
+			Time: time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC), Data: []byte(j.data), Failure: []byte(j.failure), Tag: []byte(j.tag),
+			Operation: j.operation},
 		State: []byte(j.state),
 	})
 	if err != nil {
@@ -106,6 +107,43 @@ func TestAnswersAreStored(t *testing.T) {
 		t.Run(tt.script, func(t *testing.T) {
 			wantState(t, run(t, job{script: tt.script, data: tt.data, state: tt.state}), tt.want)
 		})
+	}
+}
+
+// TestOtherAnswersAreStored is about operations that have no script of their own.
+func TestOtherAnswersAreStored(t *testing.T) {
+	tests := []struct{ operation, data, state, want string }{
+		{"create_refund", `{"object":"refund","id":"re_1","status":"succeeded"}`, `{"last_error":{"kind":"api"}}`,
+			`{"refund_id":"re_1","refund_status":"succeeded"}`},
+		{"create_checkout_session", `{"object":"checkout.session","id":"cs_1","status":null}`, "", `{"checkout_session_id":"cs_1"}`},
+		{"delete_coupon", `{"object":"coupon","id":"c_1","deleted":true}`, `{"coupon_id":"c_1","n":1}`, `{"n":1}`},
+		{"list_refunds", `{"object":"list","data":[{"id":"re_1"},{"id":"re_2"}],"has_more":true}`, "",
+			`{"refunds":["re_1","re_2"],"refunds_more":true}`},
+		{"search_customers", `{"object":"search_result","data":[{"id":"cus_1"}]}`, "", `{"customers":["cus_1"],"customers_more":false}`},
+		{"increment_payment_intent_authorization", `{"object":"payment_intent","id":"pi_1","status":"requires_capture"}`, "",
+			`{"payment_intent_id":"pi_1","payment_intent_next":"capture the money","payment_intent_status":"requires_capture"}`},
+		{"retrieve_balance", `{"object":"balance","available":[]}`, `{"n":1}`, `{"n":1}`},
+		{"pdf_quote", `"%PDF-1.7"`, `{"n":1}`, `{"n":1}`},
+	}
+	for _, tt := range tests {
+		t.Run(tt.operation, func(t *testing.T) {
+			wantState(t, run(t, job{script: "new_stripe_response", operation: tt.operation, data: tt.data, state: tt.state}), tt.want)
+		})
+	}
+}
+
+// TestScriptsForAllOfStripe calls an operation that has no script of its own.
+func TestScriptsForAllOfStripe(t *testing.T) {
+	out, err := engine.Run(t.Context(), scripting.Input{Script: scripting.Script{
+		Source: `import("stripe").refunds.create({payment_intent: "pi_1"})`}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c := onlyCall(t, out); c.Operation != "create_refund" || c.Then != "new_stripe_response" || c.Catch != "new_stripe_error" {
+		t.Errorf("got %+v", c)
+	}
+	if out := run(t, job{script: "new_stripe_error", operation: "create_refund", failure: missing}); !strings.Contains(string(out.State), `"operation":"create_refund"`) {
+		t.Errorf("got %s", out.State)
 	}
 }
 
@@ -302,7 +340,7 @@ func TestCheckoutFails(t *testing.T) {
 }
 
 // imported are the scripts that others import.
-var imported = []string{"checkout_pay", "checkout_status", "stripe_customer", "stripe_failure", "stripe_page",
+var imported = []string{"checkout_pay", "checkout_status", "stripe_answer", "stripe_customer", "stripe_failure", "stripe_page",
 	"stripe_payment_intent", "stripe_subscription"}
 
 func TestImportedScriptsRunAlone(t *testing.T) {

@@ -118,8 +118,8 @@ func (r *reader) follow(ctx context.Context, command string) {
 }
 
 // up starts what runs on, on another address and with the imitated Stripe, and makes its server the one of what
-// follows.
-func (r *reader) up(args []string) {
+// follows. env is set beside Stripe's key.
+func (r *reader) up(args []string, env ...string) {
 	r.t.Helper()
 	r.cluster.server.Close() // its address is free now
 	args = append(args, "--listen", r.cluster.listen, "--store", filepath.Join(r.shell.dir, "store"), "--service", "stripe="+r.stripe, "--log", "json")
@@ -129,7 +129,7 @@ func (r *reader) up(args []string) {
 			r.t.Fatal(err)
 		}
 	}
-	up := start(r.t, "up", []string{"THENCE_SECRET_STRIPE_KEY=" + stripeKey}, args...)
+	up := start(r.t, "up", append(env, "THENCE_SECRET_STRIPE_KEY="+stripeKey), args...)
 	up.await(up.ready)
 	r.t.Cleanup(func() {
 		if code := up.stop(); code != 0 {

@@ -61,7 +61,7 @@ func newCluster(t *testing.T) *cluster {
 	t.Helper()
 	c := &cluster{t: t, store: t.TempDir(), listen: "127.0.0.1:0"}
 	c.start()
-	c.listen = strings.TrimPrefix(c.url(), "nats://")
+	c.listen = strings.TrimPrefix(c.server.URL(), "nats://")
 	t.Cleanup(func() { c.server.Close() })
 	return c
 }
@@ -81,7 +81,8 @@ func (c *cluster) restart() {
 	c.start()
 }
 
-func (c *cluster) url() string { return c.server.URL() }
+// url is the server's, or that of another server that was started at its address.
+func (c *cluster) url() string { return "nats://" + c.listen }
 
 // connect returns a connection that outlives the server, closed with the test.
 func (c *cluster) connect() *nats.Conn {

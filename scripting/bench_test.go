@@ -70,6 +70,14 @@ func BenchmarkRunTenLines(b *testing.B) { benchmarkRun(b, tenLines, nil) }
 
 func BenchmarkRunTwentyLinesTwoKB(b *testing.B) { benchmarkRun(b, twentyLines, payload()) }
 
+// stripeLines asks for one call of an operation that has been there from the start.
+const stripeLines = `stripe := import("stripe")
+stripe.payment_intents.create({amount: 2000, currency: "usd", customer: "cus_42", automatic_payment_methods: {enabled: true},
+	metadata: {order: "6735"}}, {then: "", catch: ""})
+`
+
+func BenchmarkRunStripe(b *testing.B) { benchmarkRun(b, stripeLines, nil) }
+
 // BenchmarkTengoTenLines is the same script by Tengo's own means, for comparison.
 func BenchmarkTengoTenLines(b *testing.B) {
 	compiled, err := tengo.NewScript([]byte(tenLines)).Compile()

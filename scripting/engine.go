@@ -113,7 +113,8 @@ func shown(s Script) string {
 
 func jobOf(j Job, script string) modules.Job {
 	return modules.Job{ID: j.ID, Sequence: j.Sequence, Worker: j.Worker, Context: j.Context, Caller: j.Caller,
-		Parent: j.Parent, Script: script, Time: j.Time, Data: j.Data, Response: j.Response, Failure: j.Failure, Tag: j.Tag}
+		Parent: j.Parent, Script: script, Time: j.Time, Data: j.Data, Response: j.Response, Failure: j.Failure, Tag: j.Tag,
+		Operation: j.Operation}
 }
 
 // printed is what is left of a run that failed.

@@ -305,7 +305,7 @@ func TestEveryFunctionHasAnExample(t *testing.T) {
 		}
 		all.Write(b)
 	}
-	names := []string{"base64", "context", "enum", "flow", "fmt", "hex", "http", "job", "json", "log", "math", "rand", "stripe",
+	names := []string{"base64", "context", "enum", "flow", "fmt", "hex", "http", "job", "json", "log", "math", "openapi", "rand", "stripe",
 		"text", "times"}
 	for _, name := range names {
 		out := runSource(t, fmt.Sprintf("m := import(%q)\nfor k, v in m { if type_name(v) == \"module\" { for l in v { print(k + \".\" + string(l)) } }\nprint(k) }", name),

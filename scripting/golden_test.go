@@ -44,7 +44,7 @@ func readExample(t *testing.T, file string) *example {
 	e.source = strings.TrimSuffix(e.source, "\n") + "\n"
 	e.input = scripting.Input{
 		Script: scripting.Script{Name: strings.TrimSuffix(filepath.Base(file), ".tengo"), Source: e.source},
-		Job: scripting.Job{ID: "job_1", Sequence: 7, Worker: "payments", Context: "cus_42", Caller: "ada", Parent: "job_0",
+		Job: scripting.Job{ID: "job_1", Sequence: 7, Worker: "payments", Context: "cus_42", Caller: "ada", Parent: "job_0", Operation: "create_order",
 			Time: time.Date(2026, 5, 1, 12, 30, 15, 5_000_000, time.FixedZone("here", 7200))},
 	}
 	for _, m := range setting.FindAllStringSubmatch(e.source, -1) {

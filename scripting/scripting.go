@@ -12,9 +12,9 @@
 // stay apart in JSON: 2 is an int and 2.0 a float, both ways; an int that does not fit into 64 bits becomes a float.
 // Arrays, slices and immutable values are copies that share nothing. data is the job's data in the script that runs
 // (not in those that it imports), print writes a line to the output, and secret("name") stands for a secret that the
-// script never sees. What import offers is fixed: context, job, http, flow, log and stripe are Thence's; text, math,
-// json, times, rand, fmt, base64, hex and enum are Tengo's, without what would reach outside the job; and the library's
-// scripts import each other by name. An imported script is evaluated once, before the script that imports it.
+// script never sees. What import offers is fixed: context, job, http, flow, log, stripe and openapi are Thence's; text,
+// math, json, times, rand, fmt, base64, hex and enum are Tengo's, without what would reach outside the job; and the
+// library's scripts import each other by name. An imported script is evaluated once, before the script that imports it.
 //
 // Start with [NewLibrary], hand the library to [NewEngine], and call [Engine.Run] for each job. Values cross this
 // package's border as JSON bytes, so that a [Runner] may as well sit in another process.
@@ -60,6 +60,8 @@ type Job struct {
 	Response []byte    // JSON; set when the job is a call's answer
 	Failure  []byte    // JSON; set when the job is a call's failure
 	Tag      []byte    // JSON; what the call was tagged with
+
+	Operation string // set when the job is what came of a call: the call's Operation
 }
 
 // Limits bound one run.

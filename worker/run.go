@@ -105,9 +105,9 @@ func (t *trial) facts() scripting.Job {
 	if a == nil {
 		return f
 	}
-	f.Tag = a.Tag
+	f.Tag, f.Operation = a.Tag, a.Operation
 	if t.call != nil {
-		f.Tag, f.Parent = t.call.Tag, t.call.Parent
+		f.Tag, f.Parent, f.Operation = t.call.Tag, t.call.Parent, t.call.Operation
 	}
 	f.Data, f.Response, f.Failure = answerFacts(a)
 	return f

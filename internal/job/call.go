@@ -102,8 +102,9 @@ type Answer struct {
 	Failure  *Failure          `json:"failure,omitempty"`
 
 	// Set only where a call's own error script is told that its response script failed.
-	Tag    json.RawMessage `json:"tag,omitempty"`
-	Source string          `json:"source,omitempty"`
+	Tag       json.RawMessage `json:"tag,omitempty"`
+	Operation string          `json:"operation,omitempty"`
+	Source    string          `json:"source,omitempty"`
 }
 
 // Failure is the one shape of everything that can go wrong with a call. The status, the attempts and the body stand

@@ -141,7 +141,7 @@ func (l Letter) tellAgain(m *job.Message, edited *Content) error {
 	if l.Call == nil {
 		return l.refuse(doSubmit, "it is an answer, and the letter does not hold its call, whose tag and script it needs")
 	}
-	a.Tag = l.Call.Tag
+	a.Tag, a.Operation = l.Call.Tag, l.Call.Operation
 	switch {
 	case edited != nil && edited.Source != nil: // edit has put it there
 	case l.Source != "":

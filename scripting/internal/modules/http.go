@@ -2,9 +2,7 @@ package modules
 
 import (
 	"errors"
-	"fmt"
 	"net/url"
-	"strings"
 
 	"github.com/d5/tengo/v2"
 
@@ -37,7 +35,7 @@ func httpVerb(method string) fn {
 		c := &Call{Method: method, URL: o.url(target.Value)}
 		contentType := o.body(c)
 		c.Header = o.headers(contentType)
-		o.common(r, c, "", "")
+		o.common(r, c, noScripts)
 		if o.err != nil {
 			return nil, o.err
 		}
@@ -45,13 +43,17 @@ func httpVerb(method string) fn {
 	}}
 }
 
-// common reads the options that every call has.
-func (o *options) common(r *Run, c *Call, then, catch string) {
+// noScripts is for calls that have none unless they name some.
+func noScripts(string) []string { return nil }
+
+// common reads the options that every call has. defaults has the scripts that are looked for where the option then or
+// catch is not given.
+func (o *options) common(r *Run, c *Call, defaults func(option string) []string) {
 	c.Timeout = o.duration("timeout")
 	c.IdempotencyKey = o.idempotencyKey()
 	c.Tag = o.json("tag")
-	c.Then = o.script(r, "then", then)
-	c.Catch = o.script(r, "catch", catch)
+	c.Then = o.script(r, "then", defaults)
+	c.Catch = o.script(r, "catch", defaults)
 }
 
 // call adds a call to what the run asks for, and returns its id.
@@ -134,90 +136,9 @@ func (o *options) form(name string, v tengo.Object) string {
 		o.fail("option %s must be a map, not %s", name, v.TypeName())
 		return ""
 	}
-	s, err := encodeForm(name, m)
+	s, err := encodeForm(name, m, true, nil)
 	if err != nil {
 		o.fail("%w", err)
 	}
 	return s
-}
-
-func encodeForm(name string, m *value.Map) (string, error) {
-	f := form{name: name}
-	for k, v := range m.All() {
-		if err := f.add(url.QueryEscape(k), v, 0); err != nil {
-			return "", err
-		}
-	}
-	return f.out.String(), nil
-}
-
-type form struct {
-	name string
-	out  strings.Builder
-}
-
-func (f *form) add(key string, v tengo.Object, depth int) error {
-	if depth > 20 {
-		return fmt.Errorf("%s nests deeper than 20 levels", f.name)
-	}
-	switch v := v.(type) {
-	case *tengo.Undefined:
-		return nil
-	case *value.Map:
-		for k, e := range v.All() {
-			if err := f.add(key+"["+url.QueryEscape(k)+"]", e, depth+1); err != nil {
-				return err
-			}
-		}
-		return f.empty(key, v.Len())
-	case *value.Array:
-		for i, e := range v.Items {
-			if err := f.add(fmt.Sprintf("%s[%d]", key, i), e, depth+1); err != nil {
-				return err
-			}
-		}
-		return f.empty(key, len(v.Items))
-	}
-	s, err := formText(v)
-	if err != nil {
-		return &value.EncodeError{Path: f.name + "." + key, Err: err}
-	}
-	return f.pair(key, s)
-}
-
-// empty writes an empty map or array as an empty text, which is how Stripe clears a member.
-func (f *form) empty(key string, n int) error {
-	if n > 0 {
-		return nil
-	}
-	return f.pair(key, "")
-}
-
-func (f *form) pair(key, val string) error {
-	if f.out.Len() > 0 {
-		f.out.WriteByte('&')
-	}
-	f.out.WriteString(key + "=" + url.QueryEscape(val))
-	if f.out.Len() > value.MaxString {
-		return tengo.ErrStringLimit
-	}
-	return nil
-}
-
-// formText is the text of a scalar: strings and bytes as they are, numbers and bools as printed, times in RFC 3339.
-func formText(v tengo.Object) (string, error) {
-	switch v := v.(type) {
-	case *tengo.String:
-		return v.Value, nil
-	case *value.Bytes:
-		return string(v.Value), nil
-	}
-	b, err := value.Encode("", v)
-	if err != nil {
-		return "", errors.Unwrap(err)
-	}
-	if f, ok := v.(*tengo.Float); ok {
-		return f.String(), nil
-	}
-	return strings.Trim(string(b), `"`), nil
 }

@@ -7,23 +7,24 @@ import (
 )
 
 // newJob makes the module job: the facts of the job that runs, read when asked for, and result.
-func newJob(r *Run) *Module {
+func newJob(r *Run) tengo.Object {
 	m := newModule(r, "job", members{"result": fn{1, 1, jobResult}})
 	text := func(get func() string) func() (tengo.Object, error) {
 		return func() (tengo.Object, error) { return str(get()), nil }
 	}
 	m.lazy = map[string]func() (tengo.Object, error){
-		"id":       text(func() string { return r.job.ID }),
-		"caller":   text(func() string { return r.job.Caller }),
-		"worker":   text(func() string { return r.job.Worker }),
-		"context":  text(func() string { return r.job.Context }),
-		"script":   text(func() string { return r.job.Script }),
-		"parent":   text(func() string { return r.job.Parent }),
-		"time":     func() (tengo.Object, error) { return &tengo.Time{Value: r.job.Time.UTC()}, nil },
-		"data":     r.Data,
-		"response": func() (tengo.Object, error) { return r.fact("response", r.job.Response) },
-		"failure":  func() (tengo.Object, error) { return r.fact("failure", r.job.Failure) },
-		"tag":      func() (tengo.Object, error) { return r.fact("tag", r.job.Tag) },
+		"id":        text(func() string { return r.job.ID }),
+		"caller":    text(func() string { return r.job.Caller }),
+		"worker":    text(func() string { return r.job.Worker }),
+		"context":   text(func() string { return r.job.Context }),
+		"script":    text(func() string { return r.job.Script }),
+		"operation": text(func() string { return r.job.Operation }),
+		"parent":    text(func() string { return r.job.Parent }),
+		"time":      func() (tengo.Object, error) { return &tengo.Time{Value: r.job.Time.UTC()}, nil },
+		"data":      r.Data,
+		"response":  func() (tengo.Object, error) { return r.fact("response", r.job.Response) },
+		"failure":   func() (tengo.Object, error) { return r.fact("failure", r.job.Failure) },
+		"tag":       func() (tengo.Object, error) { return r.fact("tag", r.job.Tag) },
 	}
 	return m
 }

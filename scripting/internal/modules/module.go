@@ -21,7 +21,7 @@ type fn struct {
 type members = map[string]any
 
 // natives are the modules written in Go.
-var natives = map[string]func(r *Run) *Module{
+var natives = map[string]func(r *Run) tengo.Object{
 	"base64":  plain("base64", base64Members),
 	"context": plain("context", contextMembers),
 	"flow":    plain("flow", flowMembers),
@@ -32,14 +32,15 @@ var natives = map[string]func(r *Run) *Module{
 	"json":    plain("json", jsonMembers),
 	"log":     plain("log", logMembers),
 	"math":    plain("math", mathMembers),
+	"openapi": plain("openapi", openapiMembers),
 	"rand":    plain("rand", randMembers),
 	"stripe":  newStripe,
 	"text":    plain("text", textMembers),
 	"times":   plain("times", timesMembers),
 }
 
-func plain(name string, m members) func(*Run) *Module {
-	return func(r *Run) *Module { return newModule(r, name, m) }
+func plain(name string, m members) func(*Run) tengo.Object {
+	return func(r *Run) tengo.Object { return newModule(r, name, m) }
 }
 
 // Has tells whether there is a module of that name written in Go.

@@ -130,15 +130,12 @@ func (o *options) idempotencyKey() string {
 	return key
 }
 
-// script reads an option that names a script; without it the default counts. "" and undefined are no script.
-func (o *options) script(r *Run, key, otherwise string) string {
+// script reads an option that names a script. Without it the first of the defaults counts that the library has; it is a
+// mistake when it has none of them. "" and undefined are no script.
+func (o *options) script(r *Run, key string, defaults func(option string) []string) string {
 	v, given := o.m.Get(key)
 	if !given {
-		if otherwise != "" && !r.known(otherwise) {
-			o.fail("there is no script %q in the library to take the answer: add it, or name another with {%s: \"...\"}, "+
-				"or none with {%s: \"\"}%s", otherwise, key, key, compile.Suggest(otherwise, r.scripts.Names()))
-		}
-		return otherwise
+		return o.defaultScript(r, key, defaults(key))
 	}
 	if v == tengo.UndefinedValue {
 		return ""
@@ -148,6 +145,21 @@ func (o *options) script(r *Run, key, otherwise string) string {
 		o.fail("option %s: %s", key, r.unknown(name))
 	}
 	return name
+}
+
+func (o *options) defaultScript(r *Run, key string, defaults []string) string {
+	if len(defaults) == 0 {
+		return ""
+	}
+	for _, name := range defaults {
+		if r.known(name) {
+			return name
+		}
+	}
+	what := map[string]string{"then": "answer", "catch": "failure"}[key]
+	o.fail("there is no script %q in the library to take the %s, and no %q: add one of them, or name another with {%s: \"...\"}, "+
+		"or none with {%s: \"\"}%s", defaults[0], what, defaults[len(defaults)-1], key, key, compile.Suggest(defaults[0], r.scripts.Names()))
+	return ""
 }
 
 // known tells whether a script may be named: one of the library, or the one that runs.

@@ -21,18 +21,19 @@ import (
 
 // Job is what a script can learn about its job. Data, Response, Failure and Tag are JSON; empty is undefined.
 type Job struct {
-	ID       string
-	Sequence uint64
-	Worker   string
-	Context  string
-	Caller   string
-	Parent   string
-	Script   string
-	Time     time.Time
-	Data     []byte
-	Response []byte
-	Failure  []byte
-	Tag      []byte
+	ID        string
+	Sequence  uint64
+	Worker    string
+	Context   string
+	Caller    string
+	Parent    string
+	Operation string
+	Script    string
+	Time      time.Time
+	Data      []byte
+	Response  []byte
+	Failure   []byte
+	Tag       []byte
 }
 
 // Limits bound what a run leaves behind, in bytes; Effects is a count.
@@ -101,14 +102,14 @@ type Run struct {
 	outbox  int
 	facts   map[string]tengo.Object // decoded parts of the job
 	rng     *rand.Rand
-	stripe  string // name of the secret that is Stripe's key
+	keys    map[string]string // names of the secrets that configure has named, by API
 }
 
 // Start makes the run ready for an execution. It keeps none of its arguments' bytes after Finish.
 func (r *Run) Start(job Job, state []byte, limits Limits, scripts Scripts) {
 	facts := r.facts
 	clear(facts)
-	*r = Run{Stopped: r.Stopped, job: job, limits: limits, scripts: scripts, facts: facts, stripe: defaultStripeKey}
+	*r = Run{Stopped: r.Stopped, job: job, limits: limits, scripts: scripts, facts: facts}
 	r.state.source = state
 	r.out.limit = limits.Output
 }

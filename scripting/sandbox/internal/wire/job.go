@@ -56,6 +56,7 @@ func AppendInput(buf []byte, in *scripting.Input) []byte {
 	buf = appendText(buf, j.Context)
 	buf = appendText(buf, j.Caller)
 	buf = appendText(buf, j.Parent)
+	buf = appendText(buf, j.Operation)
 	buf = appendTime(buf, j.Time)
 	buf = appendText(buf, j.Data)
 	buf = appendText(buf, j.Response)
@@ -88,7 +89,7 @@ func Run(body []byte, most int) (number uint64, slot int, in scripting.Input, er
 	in.Script.Name = d.text()
 	in.Limits = d.limits()
 	in.Job = scripting.Job{ID: d.text(), Sequence: d.uvarint(), Worker: d.text(), Context: d.text(), Caller: d.text(),
-		Parent: d.text(), Time: d.time(), Data: d.bytes(), Response: d.bytes(), Failure: d.bytes(), Tag: d.bytes()}
+		Parent: d.text(), Operation: d.text(), Time: d.time(), Data: d.bytes(), Response: d.bytes(), Failure: d.bytes(), Tag: d.bytes()}
 	in.State = d.bytes()
 	return number, slot, in, d.close()
 }

@@ -18,7 +18,7 @@ import (
 
 var fullInput = scripting.Input{
 	Script: scripting.Script{Name: "main"},
-	Job: scripting.Job{ID: "id", Sequence: 1 << 60, Worker: "w", Context: "c", Caller: "caller", Parent: "p",
+	Job: scripting.Job{ID: "id", Sequence: 1 << 60, Worker: "w", Context: "c", Caller: "caller", Parent: "p", Operation: "create_payment_intent",
 		Time: time.Date(2026, 2, 3, 4, 5, 6, 7, time.UTC), Data: []byte("{}"), Response: []byte("1"), Failure: []byte("2"), Tag: []byte("3")},
 	State:  []byte(`{"a":1}`),
 	Limits: scripting.Limits{Time: time.Second, Allocs: 1, Source: 2, State: 3, Output: 4, Effects: 5, Outbox: 6, Result: 7},
