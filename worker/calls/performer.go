@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
+	"net/url"
 	"sync"
 	"time"
 
@@ -73,7 +74,11 @@ func New(c Config) *Performer {
 	}
 	p := &Performer{config: c, clients: map[string]*client{}, now: time.Now, inFlight: map[*stream.Delivery]struct{}{}}
 	for _, s := range c.Services.all {
-		p.clients[s.Name] = newClient(s, func(secret string) bool { return c.Services.owner(secret) == s.Name }, c.Secrets, c.Transport)
+		p.clients[s.Name] = newClient(s, access{
+			secrets: c.Secrets, transport: c.Transport,
+			bound: func(secret string) bool { return c.Services.owner(secret) == s.Name },
+			reach: func(u *url.URL) bool { _, err := c.Services.For(u.String()); return err == nil },
+		})
 	}
 	return p
 }

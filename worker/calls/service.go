@@ -8,6 +8,7 @@
 package calls
 
 import (
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net/url"
@@ -23,7 +24,7 @@ type Service struct {
 	Name     string        // [a-z][a-z0-9_-]*; owns the secrets whose names begin with it and _
 	URL      string        // base that the service owns, such as https://api.stripe.com; empty: every URL that no other service owns
 	Endpoint string        // base that requests are sent to in its place, for tests and proxies; default: URL
-	Timeout  time.Duration // of one try, from dialling to the last byte; default 30s
+	Timeout  time.Duration // of one try, from dialling to the last byte, redirects included; default 30s
 	Attempts int           // tries before the failure is final; default 8
 	Backoff  time.Duration // wait before the second try, doubled each time with jitter; default 500ms
 	MaxWait  time.Duration // longest wait between tries, Retry-After included; default 5m
@@ -31,7 +32,13 @@ type Service struct {
 	MaxInFlight   int  // calls under way, over all workers of the pool; default 1000; set when the consumer is made
 	ResponseLimit int  // bytes of an answer's body; default 256 KiB, which is also the most
 	ErrorMember   bool // a JSON object with a member "error" is a failure whatever its status, as Stripe has it
-	AllowPrivate  bool // addresses that are not public may be dialled
+
+	AllowPrivate   bool          // loopback and private addresses may be dialled at the service's own URLs
+	Ports          []int         // that may be dialled there; default: any where it has a URL or allows private ones, else 80 and 443
+	Redirects      int           // how many a GET or HEAD follows; default 5, negative: none
+	CA             []byte        // certificates in PEM that its own must be signed by; default: the system's
+	ConnectTimeout time.Duration // of dialling, and of TLS again; default 10s
+	FirstByte      time.Duration // from the last byte sent to the answer's header; default: what Timeout leaves
 }
 
 // Default is the service of URLs that belong to none.
@@ -54,6 +61,7 @@ func (s Service) withDefaults() Service {
 	def(&s.Timeout, 30*time.Second)
 	def(&s.Backoff, 500*time.Millisecond)
 	def(&s.MaxWait, 5*time.Minute)
+	def(&s.ConnectTimeout, 10*time.Second)
 	if s.Attempts == 0 {
 		s.Attempts = 8
 	}
@@ -62,6 +70,9 @@ func (s Service) withDefaults() Service {
 	}
 	if s.ResponseLimit == 0 || s.ResponseLimit > maxResponse {
 		s.ResponseLimit = maxResponse
+	}
+	if s.Redirects == 0 {
+		s.Redirects = 5
 	}
 	if s.Endpoint == "" {
 		s.Endpoint = s.URL
@@ -73,7 +84,13 @@ func (s Service) validate() error {
 	if !job.ValidService(s.Name) {
 		return fmt.Errorf("service %q: a name is a-z 0-9 _ -, begins with a letter, and has at most 32 of them", s.Name)
 	}
-	if min(s.Timeout, s.Backoff, s.MaxWait) < 0 || min(s.Attempts, s.MaxInFlight, s.ResponseLimit) < 0 {
+	if len(s.CA) > 0 && !x509.NewCertPool().AppendCertsFromPEM(s.CA) {
+		return fmt.Errorf("service %s: there is no certificate in its CA: want PEM", s.Name)
+	}
+	if i := slices.IndexFunc(s.Ports, func(p int) bool { return p < 1 || p > 65535 }); i >= 0 {
+		return fmt.Errorf("service %s: port %d: want 1 to 65535", s.Name, s.Ports[i])
+	}
+	if min(s.Timeout, s.Backoff, s.MaxWait, s.ConnectTimeout, s.FirstByte) < 0 || min(s.Attempts, s.MaxInFlight, s.ResponseLimit) < 0 {
 		return fmt.Errorf("service %s: no time and no number can be negative", s.Name)
 	}
 	for _, base := range []struct{ field, url string }{{"URL", s.URL}, {"endpoint", s.Endpoint}} {
@@ -160,10 +177,18 @@ func (s Services) For(raw string) (Service, error) {
 
 // owns tells whether u lies under the service's base: same scheme, same host, and a path below it.
 func (s Service) owns(u *url.URL) bool {
-	if s.URL == "" {
+	return under(s.URL, u)
+}
+
+// sends tells whether u lies where the service's requests are sent.
+func (s Service) sends(u *url.URL) bool { return under(s.Endpoint, u) }
+
+// under tells whether u lies under a base; everything lies under none.
+func under(root string, u *url.URL) bool {
+	if root == "" {
 		return true
 	}
-	base, err := url.Parse(s.URL)
+	base, err := url.Parse(root)
 	if err != nil || u.Scheme != base.Scheme || !strings.EqualFold(origin(u), origin(base)) || climbs(u) {
 		return false
 	}
