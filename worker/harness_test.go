@@ -111,7 +111,7 @@ func quiet() *slog.Logger {
 func (b *bed) config(scripts map[string]string) Config {
 	return Config{
 		Conn: b.nc, Pool: "p", Library: library(b.t, scripts), Name: "test", Logger: quiet(), Grace: 5 * time.Second,
-		Secrets: func(string) (string, bool) { return "", false },
+		Secrets: func(string) (string, bool) { return "", false }, DispatchPools: []string{"*"},
 	}
 }
 
@@ -248,4 +248,11 @@ type runnerFunc func()
 func (f runnerFunc) Run(context.Context, scripting.Input) (*scripting.Outcome, error) {
 	f()
 	return nil, errCrash
+}
+
+func equal[T comparable](t *testing.T, what string, got, want T) {
+	t.Helper()
+	if got != want {
+		t.Errorf("%s: got %v, want %v", what, got, want)
+	}
 }

@@ -25,6 +25,7 @@ type judge struct {
 	poolExists func(context.Context, string) (bool, error)
 	maxCommit  int
 	holdOn     []string
+	allow      allowed
 	now        func() time.Time
 }
 

@@ -30,7 +30,7 @@ there again next time. Other workers and callers can join on the address that it
 	f.StringVar(&listen, "listen", "127.0.0.1:4222", "address of the NATS server; port 0 for a free one. There is no authentication: keep it on loopback")
 	f.StringVar(&store, "store", "thence-data", "directory of the streams")
 	f.BoolVar(&syncAlways, "sync-always", false, "fsync before every ack, as production should")
-	flags.register(f, "main")
+	flags.register(f, "main", true)
 	return cmd
 }
 

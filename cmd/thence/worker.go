@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -29,9 +30,24 @@ type workerFlags struct {
 	name         string
 	services     []string
 	allowPrivate bool
+	secrets      string
+	inline       inlineFlags
+	dispatch     dispatchFlags
 	slots        int
 	grace        time.Duration
 	storage      storageFlags
+}
+
+// inlineFlags say what inline source may do: whoever may publish a job may publish source.
+type inlineFlags struct {
+	off     bool
+	secrets bool
+}
+
+// dispatchFlags say where scripts may dispatch jobs to.
+type dispatchFlags struct {
+	pools    []string
+	contexts []string
 }
 
 // storageFlags say how a pool's streams are made.
@@ -59,13 +75,19 @@ func (s *storageFlags) check() error {
 	return nil
 }
 
-func (w *workerFlags) register(f *pflag.FlagSet, defaultPool string) {
+// register declares the flags. Only in development may inline source use secrets without being told so.
+func (w *workerFlags) register(f *pflag.FlagSet, defaultPool string, development bool) {
 	f.StringVar(&w.pool, "pool", defaultPool, "name of the worker pool")
 	f.StringVar(&w.scripts, "scripts", "", "directory of library scripts (*.tengo), laid over the shipped ones")
 	f.StringVar(&w.name, "name", "", "name of this process in reports and logs (default: host name and a random part)")
 	f.StringArrayVar(&w.services, "service", nil, "outside API as NAME=URL, repeatable; secrets named NAME_... are sent there and nowhere else.\n"+
 		"stripe=URL sends Stripe's calls to URL. An API named so may have a private address")
 	f.BoolVar(&w.allowPrivate, "allow-private", false, "let http calls reach addresses that are not public")
+	f.StringVar(&w.secrets, "secrets", "", "directory of secrets, a file each, as Kubernetes mounts them; asked before the environment (THENCE_SECRET_NAME)")
+	f.BoolVar(&w.inline.secrets, "inline-secrets", development, "let jobs that bring their own source call stripe and the APIs of --service with secrets.\nWhoever may publish jobs may then use them")
+	f.BoolVar(&w.inline.off, "no-inline", false, "run library scripts only: jobs that bring their own source become dead letters")
+	f.StringSliceVar(&w.dispatch.pools, "dispatch-pools", nil, "other pools that scripts may dispatch jobs to; * for all (default none)")
+	f.StringSliceVar(&w.dispatch.contexts, "dispatch-contexts", nil, "other contexts that scripts may dispatch jobs to, as patterns such as audit-* (default all)")
 	f.IntVar(&w.slots, "slots", 128, "contexts worked on at a time")
 	f.DurationVar(&w.grace, "grace", 20*time.Second, "how long work under way may take to end after a signal to stop")
 	w.storage.register(f)
@@ -102,7 +124,7 @@ other workers; a second signal ends the process at once, and nothing is lost by 
 			return runWorker(cmd.Context(), nc, config)
 		},
 	}
-	flags.register(cmd.Flags(), "")
+	flags.register(cmd.Flags(), "", false)
 	return cmd
 }
 
@@ -128,10 +150,27 @@ func (a *app) workerConfig(f workerFlags, log *slog.Logger) (worker.Config, erro
 	if err != nil {
 		return worker.Config{}, err
 	}
+	secrets, err := a.secrets(f.secrets)
+	if err != nil {
+		return worker.Config{}, err
+	}
 	return worker.Config{
+		NoInline: f.inline.off, DispatchPools: f.dispatch.pools, DispatchContexts: f.dispatch.contexts, Secrets: secrets,
 		Pool: f.pool, Library: library, Services: services, Name: f.name, Slots: f.slots, Grace: f.grace,
-		Replicas: f.storage.replicas, MaxBytes: f.storage.maxBytes, Logger: log, Secrets: worker.SecretsFromEnv(a.lookupEnv),
+		Replicas: f.storage.replicas, MaxBytes: f.storage.maxBytes, Logger: log,
 	}, nil
+}
+
+// secrets come from a directory, if there is one, and from the environment.
+func (a *app) secrets(dir string) (worker.Secrets, error) {
+	env := worker.SecretsFromEnv(a.lookupEnv)
+	if dir == "" {
+		return env, nil
+	}
+	if info, err := os.Stat(dir); err != nil || !info.IsDir() {
+		return nil, usageError{fmt.Errorf("--secrets %s: there is no such directory", dir)}
+	}
+	return worker.FirstOf(worker.SecretsFromDir(dir), env), nil
 }
 
 // check finds what is wrong with the flags before anything is connected to.
@@ -156,14 +195,17 @@ func (w workerFlags) declared() ([]worker.Service, error) {
 		if !ok || !job.ValidService(name) || err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
 			return nil, fmt.Errorf("--service %q: want NAME=URL, such as acme=https://api.acme.com", declaration)
 		}
-		s := worker.Service{Name: name, URL: base, AllowPrivate: true}
+		s := worker.Service{Name: name, URL: base, AllowPrivate: true, Inline: w.inline.secrets}
 		if name == "stripe" {
 			s.URL, s.Endpoint = "", base
 		}
 		services = append(services, s)
 	}
-	if w.allowPrivate {
-		services = append(services, worker.Service{Name: "default", AllowPrivate: true})
+	for _, builtin := range []worker.Service{{Name: "stripe"}, {Name: "default", AllowPrivate: w.allowPrivate}} {
+		builtin.Inline = w.inline.secrets
+		if !slices.ContainsFunc(services, func(s worker.Service) bool { return s.Name == builtin.Name }) {
+			services = append(services, builtin)
+		}
 	}
 	return services, nil
 }

@@ -18,12 +18,13 @@ import (
 type client struct {
 	service Service
 	access  access
+	secrets redactor
 	http    *http.Client
 }
 
 // access is what a client may use beside its service.
 type access struct {
-	secrets   func(name string) (string, bool)
+	secrets   Secrets
 	bound     func(secret string) bool // tells whether a secret may be sent to the service
 	reach     func(*url.URL) bool      // tells whether a redirect may lead to a URL outside of the service
 	resolver  *net.Resolver            // nil: the system's
@@ -63,10 +64,10 @@ func newClient(s Service, a access) *client {
 
 func (c *client) close() { c.http.CloseIdleConnections() }
 
-// send makes one try.
+// send makes one try. What it returns holds no secret.
 func (c *client) send(ctx context.Context, call job.Call) result {
 	began := time.Now()
-	r := c.try(ctx, call)
+	r := c.secrets.redact(c.try(ctx, call))
 	if f := r.answer.Failure; f != nil {
 		f.Type, f.Code, f.Message = cut(f.Type, 128), cut(f.Code, 128), cut(f.Message, maxMessage)
 	}
@@ -74,105 +75,131 @@ func (c *client) send(ctx context.Context, call job.Call) result {
 	return r
 }
 
-func (c *client) try(ctx context.Context, call job.Call) result {
+func (c *client) try(ctx context.Context, call job.Call) (r result) {
+	defer func() {
+		if v := recover(); v != nil { // the process would end with a text that may hold a secret
+			r = failed(job.FailureConnection, true, fmt.Sprintf("the HTTP client panicked: %v", v))
+		}
+	}()
 	timeout := c.service.Timeout
 	if t := call.Request.Timeout; t > 0 {
 		timeout = min(t, maxTimeout)
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	req, used, refusal := c.request(ctx, call)
+	req, refusal := c.request(ctx, call)
 	if refusal != nil {
 		return result{answer: job.Answer{Failure: refusal}}
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {
-		return used.redact(c.networkFailure(err, timeout))
+		return c.networkFailure(err, timeout)
 	}
 	defer func() { _ = resp.Body.Close() }()
 	if resp.StatusCode == http.StatusSwitchingProtocols { // its body is the connection, which no timeout ends
-		return result{answer: job.Answer{Status: resp.StatusCode, Failure: &job.Failure{
-			Type: job.FailureConnection, Message: "the API answered 101 Switching Protocols, which nobody asked for"}}}
+		r = failed(job.FailureConnection, false, "the API answered 101 Switching Protocols, which nobody asked for")
+		r.answer.Status = resp.StatusCode
+		return r
 	}
 	body, err := io.ReadAll(io.LimitReader(resp.Body, int64(c.service.ResponseLimit)+1))
 	if err != nil {
-		r := c.networkFailure(err, timeout)
+		r = c.networkFailure(err, timeout)
 		r.answer.Status = resp.StatusCode
-		return used.redact(r)
+		return r
 	}
-	return used.redact(c.judge(resp, body))
+	return c.judge(resp, body)
+}
+
+// failed is a try without an answer.
+func failed(typ string, retry bool, message string) result {
+	return result{retry: retry, answer: job.Answer{Failure: &job.Failure{Type: typ, Message: message}}}
 }
 
 // maxTimeout is the most that a script may ask for.
 const maxTimeout = time.Hour
 
 // request builds the request, with its secrets put in.
-func (c *client) request(ctx context.Context, call job.Call) (*http.Request, secretsUsed, *job.Failure) {
+func (c *client) request(ctx context.Context, call job.Call) (*http.Request, *job.Failure) {
 	r := call.Request
 	u, err := url.Parse(r.URL)
 	if err != nil {
-		return nil, nil, &job.Failure{Type: job.FailureRejected, Message: "the URL can't be read"}
+		return nil, &job.Failure{Type: job.FailureRejected, Message: "the URL can't be read"}
 	}
 	if (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || u.User != nil {
-		return nil, nil, &job.Failure{Type: job.FailureRejected, Message: "want a URL http(s)://host/path, without a user"}
+		return nil, &job.Failure{Type: job.FailureRejected, Message: "want a URL http(s)://host/path, without a user"}
 	}
 	if !c.service.owns(u) {
-		return nil, nil, &job.Failure{Type: job.FailureBlocked, Message: fmt.Sprintf("service %s does not own %s://%s", c.service.Name, u.Scheme, u.Host)}
+		return nil, &job.Failure{Type: job.FailureBlocked, Message: fmt.Sprintf("service %s does not own %s://%s", c.service.Name, u.Scheme, u.Host)}
 	}
 	target, err := c.service.target(u)
 	if err != nil {
-		return nil, nil, &job.Failure{Type: job.FailureRejected, Message: err.Error()}
+		return nil, &job.Failure{Type: job.FailureRejected, Message: err.Error()}
 	}
 	req, err := http.NewRequestWithContext(ctx, r.Method, target.String(), bytes.NewReader(r.Body))
 	if err != nil {
-		return nil, nil, &job.Failure{Type: job.FailureRejected, Message: err.Error()}
+		return nil, &job.Failure{Type: job.FailureRejected, Message: err.Error()}
 	}
 	req.Header.Set("User-Agent", userAgent)
-	used, failure := c.fillHeader(req, r.Header)
-	if failure != nil {
-		return nil, nil, failure
+	if failure := c.fillHeader(req, r.Header); failure != nil {
+		return nil, failure
 	}
-	key := req.Header.Values("Idempotency-Key")
-	if len(key) == 0 && (r.Method == http.MethodPost || r.Method == http.MethodPatch) {
-		key = []string{call.Key}
-	}
-	setIdempotencyKey(req.Header, key)
-	return req, used, nil
+	c.setIdempotencyKey(req, call.Key)
+	return req, nil
 }
 
 // setIdempotencyKey writes the name in lower case, which is the same to an API, but not to net/http: where it knows
 // the name, it sends a request again by itself when a connection breaks. A try that nobody counted, and before which
 // nobody looked whether the call is still open (rule 11).
-func setIdempotencyKey(h http.Header, key []string) {
-	for _, name := range []string{"Idempotency-Key", "X-Idempotency-Key"} {
-		if values := h[name]; len(values) > 0 {
-			delete(h, name)
-			h[strings.ToLower(name)] = values
-		}
+func (c *client) setIdempotencyKey(req *http.Request, key string) {
+	name := c.service.IdempotencyHeader
+	if _, given := req.Header[http.CanonicalHeaderKey(name)]; !given && name != NoIdempotencyHeader && writes(req.Method) {
+		req.Header[strings.ToLower(name)] = []string{key}
 	}
-	if len(key) > 0 {
-		h["idempotency-key"] = key
+	for _, name := range []string{"Idempotency-Key", "X-Idempotency-Key", http.CanonicalHeaderKey(name)} {
+		if values := req.Header[name]; len(values) > 0 {
+			delete(req.Header, name)
+			req.Header[strings.ToLower(name)] = values
+		}
 	}
 }
 
-func (c *client) fillHeader(req *http.Request, lines []job.HeaderLine) (secretsUsed, *job.Failure) {
-	var used secretsUsed
+// writes tells whether a request of that method may need a key: others are the same however often they are sent.
+func writes(method string) bool { return method == http.MethodPost || method == http.MethodPatch }
+
+func (c *client) fillHeader(req *http.Request, lines []job.HeaderLine) *job.Failure {
 	for _, h := range lines {
 		value := h.Value
 		if h.Secret != "" {
 			secret, failure := c.secret(h.Secret)
 			if failure != nil {
-				return nil, failure
+				return failure
 			}
-			used = append(used, secret)
 			value += secret
 		}
 		if !validHeader(h.Name, value) { // the value is left out of the text: it may hold a secret
-			return nil, &job.Failure{Type: job.FailureRejected, Message: fmt.Sprintf("header %q: its name or value has characters that can't be sent", h.Name)}
+			return &job.Failure{Type: job.FailureRejected, Message: fmt.Sprintf("header %q: its name or value has characters that can't be sent", h.Name)}
 		}
 		req.Header.Add(h.Name, value)
 	}
-	return used, nil
+	return c.authenticate(req)
+}
+
+// authenticate adds the service's own credentials, unless the call brings that header itself.
+func (c *client) authenticate(req *http.Request) *job.Failure {
+	a := c.service.Auth
+	if a.Kind == "" || len(req.Header.Values(a.header())) > 0 {
+		return nil
+	}
+	secret, failure := c.secret(a.Secret)
+	if failure != nil {
+		return failure
+	}
+	value := a.value(secret)
+	if !validHeader(a.header(), value) {
+		return &job.Failure{Type: job.FailureRejected, Message: fmt.Sprintf("secret %s has characters that can't be sent", a.Secret)}
+	}
+	req.Header.Set(a.header(), value)
+	return nil
 }
 
 // validHeader tells whether a line can be sent (RFC 9110, 5.1 and 5.5).
@@ -188,11 +215,13 @@ func validHeader(name, value string) bool {
 func (c *client) secret(name string) (string, *job.Failure) {
 	if !c.access.bound(name) {
 		return "", &job.Failure{Type: job.FailureBlocked, Message: fmt.Sprintf(
-			"secret %s does not belong to service %s: a secret is sent to the service whose name it begins with (%s_...)", name, c.service.Name, c.service.Name)}
+			"secret %s does not belong to service %s: a secret is sent to the service that names it, or whose name it begins with (%s_...)", name, c.service.Name, c.service.Name)}
 	}
 	value, ok := c.access.secrets(name)
 	if !ok || value == "" {
-		return "", &job.Failure{Type: job.FailureRejected, Message: fmt.Sprintf("secret %s is not set: set %s where the worker runs", name, SecretVariable(name))}
+		return "", &job.Failure{Type: job.FailureRejected, Message: fmt.Sprintf(
+			"secret %s is not set: set %s where the worker runs, or put it into the file %s of its --secrets directory", name, SecretVariable(name), name)}
 	}
+	c.secrets.knows(value)
 	return value, nil
 }

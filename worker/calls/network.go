@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/thence-dev/thence/internal/job"
@@ -109,24 +110,29 @@ func (c *client) networkFailure(err error, timeout time.Duration) result {
 	if errors.As(err, &wrapped) {
 		err = wrapped.Err
 	}
-	fail := func(typ string, retry bool, message string) result {
-		return result{retry: retry, answer: job.Answer{Failure: &job.Failure{Type: typ, Message: message}}}
-	}
 	var network net.Error
 	var dial *net.OpError
 	var certificate *tls.CertificateVerificationError
 	switch {
 	case errors.Is(err, errBlocked):
-		return fail(job.FailureBlocked, false, err.Error())
+		return failed(job.FailureBlocked, false, err.Error())
 	case errors.Is(err, context.DeadlineExceeded):
-		return fail(job.FailureTimeout, true, fmt.Sprintf("no whole answer within %s", timeout))
+		return failed(job.FailureTimeout, true, fmt.Sprintf("no whole answer within %s", timeout))
 	case errors.As(err, &dial) && dial.Op == "dial" && dial.Timeout():
-		return fail(job.FailureTimeout, true, fmt.Sprintf("no connection within %s", c.service.ConnectTimeout))
+		return failed(job.FailureTimeout, true, fmt.Sprintf("no connection within %s", c.service.ConnectTimeout))
 	case errors.As(err, &network) && network.Timeout():
-		return fail(job.FailureTimeout, true, err.Error())
+		return failed(job.FailureTimeout, true, err.Error())
 	case errors.As(err, &certificate): // it stays as it is until somebody changes it
-		return fail(job.FailureConnection, false, err.Error())
+		return failed(job.FailureConnection, false, err.Error())
 	default:
-		return fail(job.FailureConnection, true, err.Error())
+		return failed(job.FailureConnection, true, unquoted(err.Error()))
 	}
+}
+
+// unquoted leaves out what net/http quotes of what the server sent: a piece of it may be a piece of a secret.
+func unquoted(text string) string {
+	if at := strings.IndexByte(text, '"'); at >= 0 {
+		return strings.TrimRight(text[:at], " :")
+	}
+	return text
 }

@@ -26,7 +26,7 @@ type Config struct {
 	Take     func(context.Context, Service) (Deliveries, error) // opens the deliveries of a service's calls
 	Keys     job.Keyring
 	Services Services
-	Secrets  func(name string) (string, bool)
+	Secrets  Secrets
 	Grace    time.Duration // how long calls under way may take to end after Run's ctx did
 	Logger   *slog.Logger
 
@@ -76,7 +76,7 @@ func New(c Config) *Performer {
 	for _, s := range c.Services.all {
 		p.clients[s.Name] = newClient(s, access{
 			secrets: c.Secrets, transport: c.Transport,
-			bound: func(secret string) bool { return c.Services.owner(secret) == s.Name },
+			bound: func(secret string) bool { return c.Services.bound(s, secret) },
 			reach: func(u *url.URL) bool { _, err := c.Services.For(u.String()); return err == nil },
 		})
 	}

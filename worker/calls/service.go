@@ -9,6 +9,7 @@ package calls
 
 import (
 	"crypto/x509"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"net/url"
@@ -33,12 +34,68 @@ type Service struct {
 	ResponseLimit int  // bytes of an answer's body; default 256 KiB, which is also the most
 	ErrorMember   bool // a JSON object with a member "error" is a failure whatever its status, as Stripe has it
 
+	Auth              Auth   // put on every request that brings no such header itself
+	IdempotencyHeader string // of a POST or PATCH; default Idempotency-Key; "none": none is sent
+	Inline            bool   // calls that carry a secret may come from inline source, not from library scripts alone
+
 	AllowPrivate   bool          // loopback and private addresses may be dialled at the service's own URLs
 	Ports          []int         // that may be dialled there; default: any where it has a URL or allows private ones, else 80 and 443
 	Redirects      int           // how many a GET or HEAD follows; default 5, negative: none
 	CA             []byte        // certificates in PEM that its own must be signed by; default: the system's
 	ConnectTimeout time.Duration // of dialling, and of TLS again; default 10s
 	FirstByte      time.Duration // from the last byte sent to the answer's header; default: what Timeout leaves
+}
+
+// Auth is how a service is told who calls. The secret is put in where the request is sent.
+type Auth struct {
+	Kind   string // AuthBasic, AuthBearer or AuthHeader; empty: none
+	Secret string // its name
+	User   string // of AuthBasic
+	Header string // of AuthHeader: the name of a header that is the secret
+}
+
+// Kinds of authentication.
+const (
+	AuthBasic  = "basic"
+	AuthBearer = "bearer"
+	AuthHeader = "header"
+)
+
+// NoIdempotencyHeader is the IdempotencyHeader of a service that is sent none.
+const NoIdempotencyHeader = "none"
+
+func (a Auth) header() string {
+	if a.Kind == AuthHeader {
+		return a.Header
+	}
+	return "Authorization"
+}
+
+func (a Auth) value(secret string) string {
+	switch a.Kind {
+	case AuthBasic:
+		return "Basic " + base64.StdEncoding.EncodeToString([]byte(a.User+":"+secret))
+	case AuthBearer:
+		return "Bearer " + secret
+	default:
+		return secret
+	}
+}
+
+func (a Auth) validate() error {
+	switch {
+	case a == (Auth{}):
+		return nil
+	case a.Kind != AuthBasic && a.Kind != AuthBearer && a.Kind != AuthHeader:
+		return fmt.Errorf("authentication %q: want basic, bearer or header", a.Kind)
+	case !secretName.MatchString(a.Secret):
+		return fmt.Errorf("authentication %s: want the name of a secret, got %q", a.Kind, a.Secret)
+	case a.Kind == AuthHeader && !validHeader(a.Header, ""):
+		return fmt.Errorf("authentication header: %q is no name of a header", a.Header)
+	case a.Kind != AuthHeader && a.Header != "", a.Kind != AuthBasic && a.User != "", strings.Contains(a.User, ":"):
+		return fmt.Errorf("authentication %s: a user without a colon belongs to basic, a header to header", a.Kind)
+	}
+	return nil
 }
 
 // Default is the service of URLs that belong to none.
@@ -71,6 +128,9 @@ func (s Service) withDefaults() Service {
 	if s.ResponseLimit == 0 || s.ResponseLimit > maxResponse {
 		s.ResponseLimit = maxResponse
 	}
+	if s.IdempotencyHeader == "" {
+		s.IdempotencyHeader = "Idempotency-Key"
+	}
 	if s.Redirects == 0 {
 		s.Redirects = 5
 	}
@@ -83,6 +143,12 @@ func (s Service) withDefaults() Service {
 func (s Service) validate() error {
 	if !job.ValidService(s.Name) {
 		return fmt.Errorf("service %q: a name is a-z 0-9 _ -, begins with a letter, and has at most 32 of them", s.Name)
+	}
+	if err := s.Auth.validate(); err != nil {
+		return fmt.Errorf("service %s: %w", s.Name, err)
+	}
+	if !validHeader(s.IdempotencyHeader, "") {
+		return fmt.Errorf("service %s: %q is no name of a header", s.Name, s.IdempotencyHeader)
 	}
 	if len(s.CA) > 0 && !x509.NewCertPool().AppendCertsFromPEM(s.CA) {
 		return fmt.Errorf("service %s: there is no certificate in its CA: want PEM", s.Name)
@@ -228,7 +294,17 @@ func (s Service) target(u *url.URL) (*url.URL, error) {
 	return to, nil
 }
 
-// owner is the service that a secret may be sent to: the one with the longest name that the secret's begins with; empty
+// bound tells whether a secret may be sent to a service: one that names it as its own, or that owns it.
+func (s Services) bound(service Service, secret string) bool {
+	return service.Auth.Kind != "" && service.Auth.Secret == secret || s.owner(secret) == service.Name
+}
+
+// Secret tells whether a call with these header lines carries a secret to the service.
+func (s Service) Secret(lines []job.HeaderLine) bool {
+	return s.Auth.Kind != "" || slices.ContainsFunc(lines, func(h job.HeaderLine) bool { return h.Secret != "" })
+}
+
+// owner is the service that a secret belongs to by its name: the one with the longest name that the secret's begins with; empty
 // when there is none.
 func (s Services) owner(secret string) string {
 	owner := ""
