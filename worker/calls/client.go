@@ -7,8 +7,10 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/thence-dev/thence/internal/job"
@@ -67,11 +69,29 @@ func (c *client) close() { c.http.CloseIdleConnections() }
 // send makes one try. What it returns holds no secret.
 func (c *client) send(ctx context.Context, call job.Call) result {
 	began := time.Now()
-	r := c.secrets.redact(c.try(ctx, call))
+	var sent atomic.Bool
+	trace := &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { sent.Store(true) }}
+	r := c.try(httptrace.WithClientTrace(ctx, trace), call)
+	if c.service.Never {
+		r = r.once(sent.Load() || c.access.transport != nil)
+	}
+	r = c.secrets.redact(r)
 	if f := r.answer.Failure; f != nil {
 		f.Type, f.Code, f.Message = cut(f.Type, 128), cut(f.Code, 128), cut(f.Message, maxMessage)
 	}
 	r.answer.Duration = float64(time.Since(began).Microseconds()) / 1000
+	return r
+}
+
+// once is what a try means that is the only one: where it was sent and no whole answer came, nobody knows what became
+// of it.
+func (r result) once(sent bool) result {
+	r.retry = false
+	f := r.answer.Failure
+	if f == nil || !sent || f.Type != job.FailureTimeout && f.Type != job.FailureConnection {
+		return r
+	}
+	f.Type, f.Message = job.FailureUnknown, "it may have been carried out, and is not sent again: "+f.Message
 	return r
 }
 

@@ -41,6 +41,7 @@ func transport(s Service, resolver *net.Resolver, e egress, roots *x509.CertPool
 	return &http.Transport{
 		Proxy: nil, DialContext: dialer.DialContext, ForceAttemptHTTP2: true, MaxIdleConnsPerHost: 64, MaxIdleConns: 256,
 		IdleConnTimeout: 90 * time.Second, TLSHandshakeTimeout: s.ConnectTimeout, ResponseHeaderTimeout: s.FirstByte,
+		DisableKeepAlives:      s.Never, // on a connection that was used before, net/http sends what only reads a second time
 		MaxResponseHeaderBytes: maxHeaderBytes, TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
 	}
 }

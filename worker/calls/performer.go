@@ -63,7 +63,7 @@ type Performer struct {
 // Batch is how many calls of a service are asked for ahead.
 const Batch = 64
 
-// maxAge is how long after its first try a call is still tried. Stripe forgets an Idempotency-Key after 24 hours; a
+// maxAge is how long after its first try a call is still tried, unless its service says otherwise. Stripe forgets an Idempotency-Key after 24 hours; a
 // try after that could be a second execution (rule 14).
 const maxAge = 23 * time.Hour
 
@@ -246,8 +246,16 @@ func (p *Performer) perform(ctx context.Context, s Service, d *stream.Delivery) 
 	case call.First.IsZero(): // whoever was handed it before may have sent it, at the earliest when it was published
 		call.First = d.Message.Time.UTC()
 	}
-	if now.Sub(call.First) > maxAge {
-		return p.answer(ctx, a, call, outcomeUnknown(call))
+	if now.Sub(call.First) > s.MaxAge {
+		return p.answer(ctx, a, call, outcomeUnknown(call, s.MaxAge))
+	}
+	if s.Never {
+		switch first, err := p.claim(ctx, a, call); {
+		case err != nil:
+			return err
+		case !first:
+			return p.answer(ctx, a, call, begunBefore(call))
+		}
 	}
 	call.Attempt++
 	p.config.Logger.Debug("call is sent", "context", a.Context, "service", s.Name, "call", call.ID, "attempt", call.Attempt)
@@ -393,7 +401,7 @@ func (p *Performer) logTry(a job.Address, call job.Call, got result) {
 	p.config.Logger.Debug("call answered", attrs...)
 }
 
-func outcomeUnknown(call job.Call) job.Answer {
+func outcomeUnknown(call job.Call, maxAge time.Duration) job.Answer {
 	return job.Answer{Failure: &job.Failure{
 		Type: job.FailureUnknown,
 		Message: fmt.Sprintf("the first try may have been at %s, more than %s ago, and its outcome is not known (last try: %s); the API may have forgotten the Idempotency-Key",

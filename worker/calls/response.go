@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -29,7 +30,7 @@ func (c *client) judge(resp *http.Response, body []byte) result {
 	switch {
 	case resp.StatusCode >= 300: // also with a body that is too large: the status says whether to try again
 		r.answer.Failure = statusFailure(resp, member)
-		r.retry, r.after = retryable(resp), retryAfter(resp.Header.Get("Retry-After"), time.Now())
+		r.retry, r.after = c.service.retries(resp), retryAfter(resp.Header.Get("Retry-After"), time.Now())
 	case tooLarge:
 		r.answer.Failure = &job.Failure{Type: job.FailureTooLarge, Message: fmt.Sprintf("the body is over the limit of %d bytes", c.service.ResponseLimit)}
 	case member != nil:
@@ -85,16 +86,23 @@ func statusFailure(resp *http.Response, member *job.Failure) *job.Failure {
 	return f
 }
 
-// retryable tells whether a status may be another one next time. Stripe-Should-Retry knows better when it is there.
-func retryable(resp *http.Response) bool {
+// retries tells whether a status may be another one next time. Stripe-Should-Retry knows better when it is there.
+func (s Service) retries(resp *http.Response) bool {
+	if s.Never {
+		return false
+	}
 	if should, err := strconv.ParseBool(resp.Header.Get("Stripe-Should-Retry")); err == nil {
 		return should
 	}
-	switch s := resp.StatusCode; s {
+	if len(s.RetryOn) > 0 {
+		status := strconv.Itoa(resp.StatusCode)
+		return slices.Contains(s.RetryOn, status) || slices.Contains(s.RetryOn, status[:1]+"xx")
+	}
+	switch status := resp.StatusCode; status {
 	case http.StatusRequestTimeout, http.StatusConflict, http.StatusTooEarly, http.StatusTooManyRequests:
 		return true
 	default:
-		return s >= 500 && s != http.StatusNotImplemented
+		return status >= 500 && status != http.StatusNotImplemented
 	}
 }
 

@@ -4,7 +4,8 @@
 // its max_ack_pending is the exact number of calls in flight over all workers. Before every try the performer asks the
 // context's leader whether the call is still open (rule 11): no try begins that could know that its answer is
 // recorded. A try that has to wait becomes a timer on the server (rule 12), never a sleeping goroutine. A call's
-// Idempotency-Key is the same on every try.
+// Idempotency-Key is the same on every try. Before the only try of a call that is never tried twice, a message says that
+// it is about to be sent (rule 13): nobody sends it again.
 package calls
 
 import (
@@ -13,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -29,6 +31,9 @@ type Service struct {
 	Attempts int           // tries before the failure is final; default 8
 	Backoff  time.Duration // wait before the second try, doubled each time with jitter; default 500ms
 	MaxWait  time.Duration // longest wait between tries, Retry-After included; default 5m
+	MaxAge   time.Duration // from the first try to the last; default 23h: Stripe forgets an Idempotency-Key after 24
+	RetryOn  []string      // statuses that are tried again, such as 429 and 5xx; default 408, 409, 425, 429 and 5xx but 501
+	Never    bool          // a call is sent once at most; where its outcome is not known, its error script hears so
 
 	MaxInFlight   int  // calls under way, over all workers of the pool; default 1000; set when the consumer is made
 	ResponseLimit int  // bytes of an answer's body; default 256 KiB, which is also the most
@@ -45,6 +50,9 @@ type Service struct {
 	ConnectTimeout time.Duration // of dialling, and of TLS again; default 10s
 	FirstByte      time.Duration // from the last byte sent to the answer's header; default: what Timeout leaves
 }
+
+// statusPattern is what RetryOn may have.
+var statusPattern = regexp.MustCompile(`^[345](xx|[0-9]{2})$`)
 
 // Auth is how a service is told who calls. The secret is put in where the request is sent.
 type Auth struct {
@@ -118,9 +126,13 @@ func (s Service) withDefaults() Service {
 	def(&s.Timeout, 30*time.Second)
 	def(&s.Backoff, 500*time.Millisecond)
 	def(&s.MaxWait, 5*time.Minute)
+	def(&s.MaxAge, maxAge)
 	def(&s.ConnectTimeout, 10*time.Second)
 	if s.Attempts == 0 {
 		s.Attempts = 8
+	}
+	if s.Never {
+		s.Attempts = 1
 	}
 	if s.MaxInFlight == 0 {
 		s.MaxInFlight = 1000
@@ -150,13 +162,16 @@ func (s Service) validate() error {
 	if !validHeader(s.IdempotencyHeader, "") {
 		return fmt.Errorf("service %s: %q is no name of a header", s.Name, s.IdempotencyHeader)
 	}
+	if i := slices.IndexFunc(s.RetryOn, func(on string) bool { return !statusPattern.MatchString(on) }); i >= 0 {
+		return fmt.Errorf("service %s: retry on %q: want a status of 300 or more, such as 429, or a class, such as 5xx", s.Name, s.RetryOn[i])
+	}
 	if len(s.CA) > 0 && !x509.NewCertPool().AppendCertsFromPEM(s.CA) {
 		return fmt.Errorf("service %s: there is no certificate in its CA: want PEM", s.Name)
 	}
 	if i := slices.IndexFunc(s.Ports, func(p int) bool { return p < 1 || p > 65535 }); i >= 0 {
 		return fmt.Errorf("service %s: port %d: want 1 to 65535", s.Name, s.Ports[i])
 	}
-	if min(s.Timeout, s.Backoff, s.MaxWait, s.ConnectTimeout, s.FirstByte) < 0 || min(s.Attempts, s.MaxInFlight, s.ResponseLimit) < 0 {
+	if min(s.Timeout, s.Backoff, s.MaxWait, s.MaxAge, s.ConnectTimeout, s.FirstByte) < 0 || min(s.Attempts, s.MaxInFlight, s.ResponseLimit) < 0 {
 		return fmt.Errorf("service %s: no time and no number can be negative", s.Name)
 	}
 	for _, base := range []struct{ field, url string }{{"URL", s.URL}, {"endpoint", s.Endpoint}} {
