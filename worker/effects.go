@@ -33,7 +33,7 @@ func (j *judge) fillOutbox(ctx context.Context, t *trial, ran scripting.Script, 
 }
 
 func (j *judge) addCall(t *trial, ran scripting.Script, c *scripting.Call) error {
-	service, err := j.services.For(c.URL)
+	service, err := j.services.Services().For(c.URL)
 	if err != nil {
 		return dead(job.ReasonService, "call %s: %v", c.ID, err)
 	}

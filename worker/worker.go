@@ -124,7 +124,7 @@ func (c Config) validate() error {
 // Worker runs a pool's jobs. Its methods are safe for concurrent use, Run being called once.
 type Worker struct {
 	config   Config
-	services calls.Services
+	services *calls.Declared
 	stats    stats
 	ready    chan struct{}
 }
@@ -138,7 +138,19 @@ func New(c Config) (*Worker, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Worker{config: c.withDefaults(), services: services, ready: make(chan struct{})}, nil
+	return &Worker{config: c.withDefaults(), services: calls.Declare(services), ready: make(chan struct{})}, nil
+}
+
+// Declare puts other services in the place of those that the worker was made with, while it runs: the built-in ones and
+// these. Calls under way end as they began; those of a service that is no longer there wait until it is again. An error
+// says what is wrong with them, and leaves all as it was.
+func (w *Worker) Declare(services ...Service) error {
+	all, err := calls.NewServices(services...)
+	if err != nil {
+		return err
+	}
+	w.services.Change(all)
+	return nil
 }
 
 // Run makes the pool's streams where they are missing and works until ctx ends; it then takes no more, lets what runs
@@ -205,7 +217,7 @@ type deliveries interface {
 // setUp makes or finds the pool's streams, and opens the deliveries of its calls and jobs.
 func (w *Worker) setUp(ctx context.Context) (s setup, err error) {
 	c := w.config
-	options := stream.Options{Replicas: c.Replicas, MaxBytes: c.MaxBytes, Services: w.services.InFlight()}
+	options := stream.Options{Replicas: c.Replicas, MaxBytes: c.MaxBytes, Services: w.services.Services().InFlight()}
 	pool, err := stream.Ensure(ctx, c.Conn, c.Pool, options)
 	if err != nil {
 		return s, err
@@ -216,6 +228,11 @@ func (w *Worker) setUp(ctx context.Context) (s setup, err error) {
 	}
 	s.rounds = w.rounds(pool, keys)
 	s.performer = calls.New(w.performing(pool, keys, func(ctx context.Context, s Service) (calls.Deliveries, error) {
+		if s.Limited() {
+			if err := pool.LimitCalls(ctx, s.Name, s.MaxInFlight); err != nil {
+				return nil, err
+			}
+		}
 		return pool.Calls(ctx, s.Name, s.MaxInFlight, calls.Batch)
 	}))
 	if err := s.performer.Open(ctx); err != nil {

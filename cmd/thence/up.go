@@ -39,7 +39,7 @@ func (a *app) runUp(ctx context.Context, flags workerFlags, options embedded.Opt
 	if err != nil {
 		return err
 	}
-	config, err := a.workerConfig(flags, log)
+	config, declared, err := a.workerConfig(flags, log)
 	if err != nil {
 		return err
 	}
@@ -62,7 +62,7 @@ func (a *app) runUp(ctx context.Context, flags workerFlags, options embedded.Opt
 	}
 	defer nc.Close()
 	a.greet(flags.pool, server.URL(), options)
-	return runWorker(ctx, nc, config)
+	return runWorker(ctx, nc, config, declared)
 }
 
 // greet says how to use what was started, and how durable it is.

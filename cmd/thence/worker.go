@@ -6,10 +6,8 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"net/url"
 	"os"
-	"slices"
-	"strings"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -28,6 +26,7 @@ type workerFlags struct {
 	pool         string
 	scripts      string
 	name         string
+	file         string
 	services     []string
 	allowPrivate bool
 	secrets      string
@@ -80,6 +79,7 @@ func (w *workerFlags) register(f *pflag.FlagSet, defaultPool string, development
 	f.StringVar(&w.pool, "pool", defaultPool, "name of the worker pool")
 	f.StringVar(&w.scripts, "scripts", "", "directory of library scripts (*.tengo), laid over the shipped ones")
 	f.StringVar(&w.name, "name", "", "name of this process in reports and logs (default: host name and a random part)")
+	f.StringVar(&w.file, "services", "", "file that declares outside APIs (docs/services.md); it is read again when it changes")
 	f.StringArrayVar(&w.services, "service", nil, "outside API as NAME=URL, repeatable; secrets named NAME_... are sent there and nowhere else.\n"+
 		"stripe=URL sends Stripe's calls to URL. An API named so may have a private address")
 	f.BoolVar(&w.allowPrivate, "allow-private", false, "let http calls reach addresses that are not public")
@@ -109,7 +109,7 @@ other workers; a second signal ends the process at once, and nothing is lost by 
 			if err != nil {
 				return err
 			}
-			config, err := a.workerConfig(flags, log)
+			config, declared, err := a.workerConfig(flags, log)
 			if err != nil {
 				return err
 			}
@@ -121,44 +121,49 @@ other workers; a second signal ends the process at once, and nothing is lost by 
 				return err
 			}
 			defer nc.Close()
-			return runWorker(cmd.Context(), nc, config)
+			return runWorker(cmd.Context(), nc, config, declared)
 		},
 	}
 	flags.register(cmd.Flags(), "", false)
 	return cmd
 }
 
-func runWorker(ctx context.Context, nc *nats.Conn, config worker.Config) error {
+func runWorker(ctx context.Context, nc *nats.Conn, config worker.Config, declared declaration) error {
 	config.Conn = nc
 	w, err := worker.New(config)
 	if err != nil {
 		return err
 	}
+	watching, stop := context.WithCancel(ctx)
+	var watch sync.WaitGroup
+	watch.Go(func() { declared.follow(watching, w, config.Logger) })
+	defer watch.Wait()
+	defer stop()
 	return w.Run(ctx)
 }
 
 // workerConfig turns flags into a worker's configuration, all but its connection.
-func (a *app) workerConfig(f workerFlags, log *slog.Logger) (worker.Config, error) {
+func (a *app) workerConfig(f workerFlags, log *slog.Logger) (worker.Config, declaration, error) {
 	if err := f.check(); err != nil {
-		return worker.Config{}, usageError{err}
+		return worker.Config{}, declaration{}, usageError{err}
 	}
-	services, err := f.declared()
+	declared, err := f.declared()
 	if err != nil {
-		return worker.Config{}, usageError{err}
+		return worker.Config{}, declared, usageError{err}
 	}
 	library, err := openLibrary(f.scripts)
 	if err != nil {
-		return worker.Config{}, err
+		return worker.Config{}, declared, err
 	}
 	secrets, err := a.secrets(f.secrets)
 	if err != nil {
-		return worker.Config{}, err
+		return worker.Config{}, declared, err
 	}
 	return worker.Config{
 		NoInline: f.inline.off, DispatchPools: f.dispatch.pools, DispatchContexts: f.dispatch.contexts, Secrets: secrets,
-		Pool: f.pool, Library: library, Services: services, Name: f.name, Slots: f.slots, Grace: f.grace,
+		Pool: f.pool, Library: library, Services: declared.all(declared.inFile), Name: f.name, Slots: f.slots, Grace: f.grace,
 		Replicas: f.storage.replicas, MaxBytes: f.storage.maxBytes, Logger: log,
-	}, nil
+	}, declared, nil
 }
 
 // secrets come from a directory, if there is one, and from the environment.
@@ -184,30 +189,6 @@ func (w workerFlags) check() error {
 		return fmt.Errorf("--grace %s: want more than 0s", w.grace)
 	}
 	return errors.Join(job.ValidPool(w.pool), w.storage.check())
-}
-
-// declared are the services that the flags name.
-func (w workerFlags) declared() ([]worker.Service, error) {
-	var services []worker.Service
-	for _, declaration := range w.services {
-		name, base, ok := strings.Cut(declaration, "=")
-		u, err := url.Parse(base)
-		if !ok || !job.ValidService(name) || err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
-			return nil, fmt.Errorf("--service %q: want NAME=URL, such as acme=https://api.acme.com", declaration)
-		}
-		s := worker.Service{Name: name, URL: base, AllowPrivate: true, Inline: w.inline.secrets}
-		if name == "stripe" {
-			s.URL, s.Endpoint = "", base
-		}
-		services = append(services, s)
-	}
-	for _, builtin := range []worker.Service{{Name: "stripe"}, {Name: "default", AllowPrivate: w.allowPrivate}} {
-		builtin.Inline = w.inline.secrets
-		if !slices.ContainsFunc(services, func(s worker.Service) bool { return s.Name == builtin.Name }) {
-			services = append(services, builtin)
-		}
-	}
-	return services, nil
 }
 
 // openLibrary is the shipped scripts with a directory's laid over them.

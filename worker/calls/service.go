@@ -26,6 +26,7 @@ import (
 type Service struct {
 	Name     string        // [a-z][a-z0-9_-]*; owns the secrets whose names begin with it and _
 	URL      string        // base that the service owns, such as https://api.stripe.com; empty: every URL that no other service owns
+	MoreURLs []string      // further bases that it owns
 	Endpoint string        // base that requests are sent to in its place, for tests and proxies; default: URL
 	Timeout  time.Duration // of one try, from dialling to the last byte, redirects included; default 30s
 	Attempts int           // tries before the failure is final; default 8
@@ -35,7 +36,8 @@ type Service struct {
 	RetryOn  []string      // statuses that are tried again, such as 429 and 5xx; default 408, 409, 425, 429 and 5xx but 501
 	Never    bool          // a call is sent once at most; where its outcome is not known, its error script hears so
 
-	MaxInFlight   int  // calls under way, over all workers of the pool; default 1000; set when the consumer is made
+	Off           bool // there is no such service: of default, URLs that no other service owns can't be called
+	MaxInFlight   int  // calls under way, over all workers of the pool; default 1000, or what an operator has set
 	ResponseLimit int  // bytes of an answer's body; default 256 KiB, which is also the most
 	ErrorMember   bool // a JSON object with a member "error" is a failure whatever its status, as Stripe has it
 
@@ -49,6 +51,8 @@ type Service struct {
 	CA             []byte        // certificates in PEM that its own must be signed by; default: the system's
 	ConnectTimeout time.Duration // of dialling, and of TLS again; default 10s
 	FirstByte      time.Duration // from the last byte sent to the answer's header; default: what Timeout leaves
+
+	limited bool // MaxInFlight was given
 }
 
 // statusPattern is what RetryOn may have.
@@ -134,6 +138,7 @@ func (s Service) withDefaults() Service {
 	if s.Never {
 		s.Attempts = 1
 	}
+	s.limited = s.limited || s.MaxInFlight != 0
 	if s.MaxInFlight == 0 {
 		s.MaxInFlight = 1000
 	}
@@ -151,6 +156,9 @@ func (s Service) withDefaults() Service {
 	}
 	return s
 }
+
+// Check says what is wrong with a service by itself.
+func (s Service) Check() error { return s.withDefaults().validate() }
 
 func (s Service) validate() error {
 	if !job.ValidService(s.Name) {
@@ -174,7 +182,12 @@ func (s Service) validate() error {
 	if min(s.Timeout, s.Backoff, s.MaxWait, s.MaxAge, s.ConnectTimeout, s.FirstByte) < 0 || min(s.Attempts, s.MaxInFlight, s.ResponseLimit) < 0 {
 		return fmt.Errorf("service %s: no time and no number can be negative", s.Name)
 	}
-	for _, base := range []struct{ field, url string }{{"URL", s.URL}, {"endpoint", s.Endpoint}} {
+	type named struct{ field, url string }
+	bases := []named{{"URL", s.URL}, {"endpoint", s.Endpoint}}
+	for _, more := range s.MoreURLs {
+		bases = append(bases, named{"URL", more})
+	}
+	for _, base := range bases {
 		if base.url == "" {
 			continue
 		}
@@ -200,6 +213,7 @@ func NewServices(declared ...Service) (Services, error) {
 			all = append(all, builtin)
 		}
 	}
+	all = slices.DeleteFunc(all, func(s Service) bool { return s.Off })
 	var problems []error
 	for i := range all {
 		if all[i].Name == "stripe" && all[i].URL == "" {
@@ -235,6 +249,9 @@ func (s Services) InFlight() map[string]int {
 	return most
 }
 
+// Limited tells whether the service's MaxInFlight was given, and is no default.
+func (s Service) Limited() bool { return s.limited }
+
 // Has tells whether there is a service of that name.
 func (s Services) Has(name string) bool { return has(s.all, name) }
 
@@ -245,9 +262,10 @@ func (s Services) For(raw string) (Service, error) {
 		return Service{}, err
 	}
 	var best Service
+	longest := 0
 	for _, svc := range s.all {
-		if svc.owns(u) && len(svc.URL) >= len(best.URL) {
-			best = svc
+		if base := svc.base(u); svc.owns(u) && len(base) >= longest {
+			best, longest = svc, len(base)
 		}
 	}
 	if best.Name == "" {
@@ -258,11 +276,25 @@ func (s Services) For(raw string) (Service, error) {
 
 // owns tells whether u lies under the service's base: same scheme, same host, and a path below it.
 func (s Service) owns(u *url.URL) bool {
-	return under(s.URL, u)
+	return s.base(u) != "" || s.URL == ""
 }
 
+// base is the longest of the service's bases that u lies under.
+func (s Service) base(u *url.URL) (longest string) {
+	for _, base := range s.bases() {
+		if base != "" && len(base) > len(longest) && under(base, u) {
+			longest = base
+		}
+	}
+	return longest
+}
+
+func (s Service) bases() []string { return append([]string{s.URL}, s.MoreURLs...) }
+
 // sends tells whether u lies where the service's requests are sent.
-func (s Service) sends(u *url.URL) bool { return under(s.Endpoint, u) }
+func (s Service) sends(u *url.URL) bool {
+	return under(s.Endpoint, u) || slices.ContainsFunc(s.MoreURLs, func(base string) bool { return under(base, u) })
+}
 
 // under tells whether u lies under a base; everything lies under none.
 func under(root string, u *url.URL) bool {
@@ -293,7 +325,7 @@ func origin(u *url.URL) string {
 
 // target is where a request for u is really sent.
 func (s Service) target(u *url.URL) (*url.URL, error) {
-	if s.Endpoint == s.URL {
+	if s.Endpoint == s.URL || !under(s.URL, u) {
 		return u, nil
 	}
 	base, err := url.Parse(s.URL)
