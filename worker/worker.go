@@ -227,14 +227,16 @@ func (w *Worker) setUp(ctx context.Context) (s setup, err error) {
 		return s, err
 	}
 	s.rounds = w.rounds(pool, keys)
-	s.performer = calls.New(w.performing(pool, keys, func(ctx context.Context, s Service) (calls.Deliveries, error) {
+	performing := w.performing(pool, keys, func(ctx context.Context, s Service) (calls.Deliveries, error) {
 		if s.Limited() {
 			if err := pool.LimitCalls(ctx, s.Name, s.MaxInFlight); err != nil {
 				return nil, err
 			}
 		}
 		return pool.Calls(ctx, s.Name, s.MaxInFlight, calls.Batch)
-	}))
+	})
+	performing.Pause = pool.PauseCalls
+	s.performer = calls.New(performing)
 	if err := s.performer.Open(ctx); err != nil {
 		return s, err
 	}

@@ -29,6 +29,10 @@ type Config struct {
 	Grace    time.Duration // how long calls under way may take to end after Run's ctx did
 	Logger   *slog.Logger
 
+	// Pause keeps all workers of the pool from taking a service's calls until then, and tells whether they weren't kept
+	// from it already. Default: nobody is.
+	Pause func(ctx context.Context, service string, until time.Time) (bool, error)
+
 	Transport http.RoundTripper                 // sends requests in place of the network; simulations have one
 	Jitter    func(time.Duration) time.Duration // a random part of a duration; default: rand.N
 }
@@ -214,6 +218,7 @@ func (p *Performer) perform(ctx context.Context, by *serving, d *stream.Delivery
 	}
 	crash.Here(crash.CallSent)
 	p.logTry(a, call, got)
+	p.slowDown(ctx, s, got)
 	if got.retry && call.Attempt < s.Attempts {
 		return p.retryLater(ctx, a, call, s, got)
 	}

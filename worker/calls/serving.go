@@ -63,20 +63,26 @@ func (p *Performer) begin(ctx, work context.Context, group *errgroup.Group, s *s
 
 // follow serves what is declared, as that changes, until ctx ends.
 func (p *Performer) follow(ctx, work context.Context, group *errgroup.Group) error {
-	declared, changed := p.config.Services.Now()
 	for {
-		for err := p.change(ctx, work, group, declared); err != nil; err = p.change(ctx, work, group, declared) {
-			p.config.Logger.Warn("a service can't be served as it is declared now; trying on", "error", err)
-			if pause(ctx, time.Second) != nil {
-				return nil
-			}
-		}
+		declared, changed := p.config.Services.Now()
+		p.insistOnChange(ctx, work, group, declared)
 		select {
 		case <-changed:
-			declared, changed = p.config.Services.Now()
 		case <-ctx.Done():
 			return nil
 		}
+	}
+}
+
+// insistOnChange changes what is served until that succeeds, or ctx ends: NATS may be away.
+func (p *Performer) insistOnChange(ctx, work context.Context, group *errgroup.Group, declared Services) {
+	for ctx.Err() == nil {
+		err := p.change(ctx, work, group, declared)
+		if err == nil {
+			return
+		}
+		p.config.Logger.Warn("a service can't be served as it is declared now; trying on", "error", err)
+		_ = pause(ctx, time.Second) // its error is that of ctx
 	}
 }
 

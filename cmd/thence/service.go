@@ -1,0 +1,14 @@
+package main
+
+import "github.com/spf13/cobra"
+
+func (a *app) service() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "service",
+		Short: "Look at the services that a pool calls, and pause them",
+		Args:  cobra.NoArgs,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(a.serviceList(), a.servicePause(), a.serviceResume())
+	return cmd
+}
