@@ -43,6 +43,10 @@ check: ## Run vet, lint and test
 kill-long: ## Run the longer form of the kill test (half an hour at most)
 	go test ./integration_test -run TestKill -count=1 -timeout 30m -v -args -long
 
+.PHONY: calls-long
+calls-long: ## Run 10,000 calls at a time through one worker, and measure its memory
+	go test ./integration_test -run TestTenThousandCalls -count=1 -timeout 15m -v -args -long
+
 .PHONY: fuzz
 fuzz: ## Run each fuzz target for FUZZTIME=10s
 	@set -e -o pipefail; \
