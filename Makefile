@@ -66,6 +66,10 @@ gauntlet: ## Hurt real processes in every way there is (long; root for power los
 gauntlet-ci: ## Four minutes of the gauntlet
 	go run ./integration_test/gauntlet -scale ci
 
+.PHONY: calls-long
+calls-long: ## Run 10,000 calls at a time through one worker, and measure its memory
+	go test ./integration_test -run TestTenThousandCalls -count=1 -timeout 15m -v -args -long
+
 .PHONY: fuzz
 fuzz: ## Run each fuzz target for FUZZTIME=10s
 	@set -e -o pipefail; \

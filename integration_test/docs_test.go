@@ -123,6 +123,9 @@ func (r *reader) up(args []string, env ...string) {
 	r.t.Helper()
 	r.cluster.server.Close() // its address is free now
 	args = append(args, "--listen", r.cluster.listen, "--store", filepath.Join(r.shell.dir, "store"), "--service", "stripe="+r.stripe, "--log", "json")
+	if at := indexOf(args, "--services"); at >= 0 {
+		args[at+1] = filepath.Join(r.shell.dir, args[at+1])
+	}
 	if at := indexOf(args, "--scripts"); at >= 0 {
 		args[at+1] = filepath.Join(r.shell.dir, args[at+1])
 		if err := os.MkdirAll(args[at+1], 0o750); err != nil {

@@ -1,13 +1,9 @@
 package integration_test
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
-	"io/fs"
 	"net/http/httptest"
-	"os"
-	"path/filepath"
 	"testing"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -83,48 +79,4 @@ func stateText(t *testing.T, value []byte, into any) string {
 		t.Fatal(err)
 	}
 	return string(c.State)
-}
-
-// search looks for a text in every message that a stream holds, and returns how many it holds.
-func search(ctx context.Context, t *testing.T, js jetstream.JetStream, stream, text string) int {
-	t.Helper()
-	s, err := js.Stream(ctx, stream)
-	if err != nil {
-		t.Fatal(err)
-	}
-	state := s.CachedInfo().State
-	found := 0
-	for seq := state.FirstSeq; seq <= state.LastSeq && found < int(state.Msgs); seq++ {
-		m, err := s.GetMsg(ctx, seq)
-		if err != nil {
-			continue // deleted
-		}
-		found++
-		header, err := json.Marshal(m.Header)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if bytes.Contains(m.Data, []byte(text)) || bytes.Contains(header, []byte(text)) {
-			t.Errorf("stream %s, sequence %d, subject %s: the text is there: %s", stream, seq, m.Subject, m.Data)
-		}
-	}
-	return found
-}
-
-// checkFiles looks for a text in every file of a server's store, where deleted messages stand too.
-func checkFiles(t *testing.T, dir, text string) {
-	t.Helper()
-	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
-			return err
-		}
-		b, err := os.ReadFile(path)
-		if bytes.Contains(b, []byte(text)) {
-			t.Errorf("the text is in %s", path)
-		}
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
 }

@@ -24,6 +24,7 @@ import (
 
 	"github.com/thence-dev/thence/dispatcher"
 	"github.com/thence-dev/thence/internal/job"
+	"github.com/thence-dev/thence/worker/calls"
 )
 
 // TestSubjectsExamples decodes every example of subjects.md with the types that workers decode it with, parses every
@@ -74,6 +75,7 @@ var examples = map[string]func(*testing.T, block, job.Keyring){
 			t.Errorf("subjects.md:%d: the commit of another story: %+v", b.line, c)
 		}
 	},
+	"json sent":   func(t *testing.T, b block, _ job.Keyring) { decode(t, b, new(calls.Sent)) },
 	"json inline": func(t *testing.T, b block, _ job.Keyring) { decode(t, b, new(job.Inline)) },
 	"json keys":   func(t *testing.T, b block, keys job.Keyring) { decode(t, b, &keys) },
 	"json dead-letter": func(t *testing.T, b block, _ job.Keyring) {

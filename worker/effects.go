@@ -18,7 +18,7 @@ func (j *judge) fillOutbox(ctx context.Context, t *trial, ran scripting.Script, 
 	for _, e := range effects {
 		var err error
 		if e.Call != nil {
-			err = j.addCall(t, e.Call)
+			err = j.addCall(t, ran, e.Call)
 		} else {
 			err = j.addDispatch(ctx, t, ran, e.Dispatch)
 		}
@@ -32,8 +32,8 @@ func (j *judge) fillOutbox(ctx context.Context, t *trial, ran scripting.Script, 
 	return nil
 }
 
-func (j *judge) addCall(t *trial, c *scripting.Call) error {
-	service, err := j.services.For(c.URL)
+func (j *judge) addCall(t *trial, ran scripting.Script, c *scripting.Call) error {
+	service, err := j.services.Services().For(c.URL)
 	if err != nil {
 		return dead(job.ReasonService, "call %s: %v", c.ID, err)
 	}
@@ -43,6 +43,9 @@ func (j *judge) addCall(t *trial, c *scripting.Call) error {
 	request := &job.Request{Method: c.Method, URL: c.URL, Body: c.Body, Timeout: c.Timeout, IdempotencyKey: c.IdempotencyKey}
 	for _, h := range c.Header {
 		request.Header = append(request.Header, job.HeaderLine(h))
+	}
+	if d := j.allow.call(ran, c.ID, service, request); d != nil {
+		return d
 	}
 	if t.next.Calls == nil {
 		t.next.Calls = map[string]job.OpenCall{}
@@ -63,6 +66,9 @@ func (j *judge) addDispatch(ctx context.Context, t *trial, ran scripting.Script,
 	}
 	if err := to.Valid(); err != nil {
 		return dead(job.ReasonMalformed, "dispatch %s: %v", d.ID, err)
+	}
+	if d := j.allow.dispatch(d.ID, t.job.Address, to); d != nil {
+		return d
 	}
 	if to.Pool != t.job.Address.Pool {
 		switch ok, err := j.poolExists(ctx, to.Pool); {

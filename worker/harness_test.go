@@ -112,7 +112,7 @@ func (b *bed) config(scripts map[string]string) Config {
 	lib := library(b.t, scripts)
 	return Config{
 		Conn: b.nc, Pool: "p", Library: lib, Runner: scripting.NewEngine(lib), Name: "test", Logger: quiet(), Grace: 5 * time.Second,
-		Secrets: func(string) (string, bool) { return "", false },
+		Secrets: func(string) (string, bool) { return "", false }, DispatchPools: []string{"*"},
 	}
 }
 
@@ -249,4 +249,11 @@ type runnerFunc func()
 func (f runnerFunc) Run(context.Context, scripting.Input) (*scripting.Outcome, error) {
 	f()
 	return nil, errCrash
+}
+
+func equal[T comparable](t *testing.T, what string, got, want T) {
+	t.Helper()
+	if got != want {
+		t.Errorf("%s: got %v, want %v", what, got, want)
+	}
 }

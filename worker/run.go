@@ -44,6 +44,9 @@ func (j *judge) run(ctx context.Context, t *trial) error {
 		t.next.Sources = keepSources(t.next.Calls, t.old.Sources, script)
 		return nil
 	}
+	if d := j.allow.run(script); d != nil {
+		return d
+	}
 	out, err := j.runner.Run(ctx, scripting.Input{Script: script, Job: t.facts(), State: t.old.State, Limits: j.limits})
 	if out != nil {
 		t.next.Report.Output, t.next.Report.OutputCut = out.Output, out.OutputCut

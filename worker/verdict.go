@@ -18,13 +18,14 @@ import (
 type judge struct {
 	worker     string // this process, in reports
 	keys       job.Keyring
-	services   calls.Services
+	services   *calls.Declared
 	runner     scripting.Runner
 	limits     scripting.Limits
 	release    string
 	poolExists func(context.Context, string) (bool, error)
 	maxCommit  int
 	holdOn     []string
+	allow      allowed
 	now        func() time.Time
 }
 
@@ -191,7 +192,7 @@ func (j *judge) checkOrigin(t *trial) error {
 		claims = "is the effect " + t.job.Origin.String()
 	case t.job.Parent != "":
 		claims = "has a parent"
-	case j.services.Has(t.job.Caller):
+	case j.services.Services().Has(t.job.Caller):
 		claims = "comes from the service " + t.job.Caller
 	default:
 		return nil

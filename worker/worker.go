@@ -19,6 +19,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"os"
+	"path"
 	"time"
 
 	"github.com/google/uuid"
@@ -40,28 +41,41 @@ type Config struct {
 	Pool    string             // name of the worker pool: a-z A-Z 0-9 _ -, at most 32
 	Library *scripting.Library // the named scripts that jobs may run
 
-	Runner   scripting.Runner                 // runs the scripts; default: a sandbox, which Run starts and ends. scripting.NewEngine: in this process, for scripts whose authors are trusted
-	Sandbox  sandbox.Options                  // of the default Runner
-	Limits   scripting.Limits                 // of one run
-	Services []Service                        // outside APIs, beside the built-in stripe and default
-	Secrets  func(name string) (string, bool) // default: the variable THENCE_SECRET_<NAME>, name in upper case
-	Name     string                           // of this process, in reports and logs; default: host name and a random part
-	Slots    int                              // contexts worked on at a time; default 128
-	Grace    time.Duration                    // how long work under way may take to end after Run's ctx did; default 20s
-	Replicas int                              // of the pool's streams, when Run has to make them; default 1
-	MaxBytes int64                            // of each of the pool's streams, and a quarter of its contexts', likewise; default 1 GiB
-	HoldOn   []string                         // scripts whose failure holds their context until an operator decides; "*": all; default none
-	Logger   *slog.Logger                     // default: slog.Default()
+	Runner   scripting.Runner // runs the scripts; default: a sandbox that Run starts and ends, see package sandbox
+	Sandbox  sandbox.Options  // of the default Runner
+	Limits   scripting.Limits // of one run
+	Services []Service        // outside APIs, beside the built-in stripe and default
+	Secrets  Secrets          // default: the variable THENCE_SECRET_<NAME>, name in upper case
+	Name     string           // of this process, in reports and logs; default: host name and a random part
+	Slots    int              // contexts worked on at a time; default 128
+	Grace    time.Duration    // how long work under way may take to end after Run's ctx did; default 20s
+	Replicas int              // of the pool's streams, when Run has to make them; default 1
+	MaxBytes int64            // of each of the pool's streams, and a quarter of its contexts', likewise; default 1 GiB
+	HoldOn   []string         // scripts whose failure holds their context until an operator decides; "*": all; default none
+	Logger   *slog.Logger     // default: slog.Default()
+
+	// What scripts may do, the same for all workers of a pool. A job that asks for more is a dead letter.
+	NoInline         bool     // jobs run library scripts only: whoever may publish a job may otherwise publish source
+	DispatchPools    []string // other pools that scripts may dispatch jobs to; "*": all; default none
+	DispatchContexts []string // other contexts that they may dispatch to, as path.Match patterns: "audit-*"; default all
 }
+
+// Secrets finds a secret's value by its name, each time that one is to be sent.
+type Secrets = calls.Secrets
 
 // Service is an outside API; see the fields in package calls.
 type Service = calls.Service
 
 // SecretsFromEnv finds secrets by a look-up of environment variables such as os.LookupEnv: the secret stripe_key is the
 // variable THENCE_SECRET_STRIPE_KEY.
-func SecretsFromEnv(lookup func(string) (string, bool)) func(name string) (string, bool) {
-	return calls.SecretsFromEnv(lookup)
-}
+func SecretsFromEnv(lookup func(string) (string, bool)) Secrets { return calls.SecretsFromEnv(lookup) }
+
+// SecretsFromDir finds a secret in the file of its name, as Kubernetes mounts them. A file that changes counts from the
+// next try of a call on.
+func SecretsFromDir(dir string) Secrets { return calls.SecretsFromDir(dir) }
+
+// FirstOf asks several in turn, and takes the first answer.
+func FirstOf(all ...Secrets) Secrets { return calls.FirstOf(all...) }
 
 func (c Config) withDefaults() Config {
 	if c.Secrets == nil {
@@ -98,13 +112,18 @@ func (c Config) validate() error {
 	if c.Slots < 0 || c.Grace < 0 || c.Replicas < 0 || c.MaxBytes < 0 {
 		problems = append(problems, errors.New("config: Slots, Grace, Replicas and MaxBytes can't be negative"))
 	}
+	for _, pattern := range c.DispatchContexts {
+		if _, err := path.Match(pattern, ""); err != nil {
+			problems = append(problems, fmt.Errorf("config: DispatchContexts: %q is no pattern", pattern))
+		}
+	}
 	return errors.Join(problems...)
 }
 
 // Worker runs a pool's jobs. Its methods are safe for concurrent use, Run being called once.
 type Worker struct {
 	config   Config
-	services calls.Services
+	services *calls.Declared
 	stats    stats
 	ready    chan struct{}
 }
@@ -118,7 +137,19 @@ func New(c Config) (*Worker, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Worker{config: c.withDefaults(), services: services, ready: make(chan struct{})}, nil
+	return &Worker{config: c.withDefaults(), services: calls.Declare(services), ready: make(chan struct{})}, nil
+}
+
+// Declare puts other services in the place of those that the worker was made with, while it runs: the built-in ones and
+// these. Calls under way end as they began; those of a service that is no longer there wait until it is again. An error
+// says what is wrong with them, and leaves all as it was.
+func (w *Worker) Declare(services ...Service) error {
+	all, err := calls.NewServices(services...)
+	if err != nil {
+		return err
+	}
+	w.services.Change(all)
+	return nil
 }
 
 // Run makes the pool's streams where they are missing and works until ctx ends; it then takes no more, lets what runs
@@ -212,7 +243,7 @@ type deliveries interface {
 // setUp makes or finds the pool's streams, and opens the deliveries of its calls and jobs.
 func (w *Worker) setUp(ctx context.Context) (s setup, err error) {
 	c := w.config
-	options := stream.Options{Replicas: c.Replicas, MaxBytes: c.MaxBytes, Services: w.services.InFlight()}
+	options := stream.Options{Replicas: c.Replicas, MaxBytes: c.MaxBytes, Services: w.services.Services().InFlight()}
 	pool, err := stream.Ensure(ctx, c.Conn, c.Pool, options)
 	if err != nil {
 		return s, err
@@ -222,9 +253,16 @@ func (w *Worker) setUp(ctx context.Context) (s setup, err error) {
 		return s, err
 	}
 	s.rounds = w.rounds(pool, keys)
-	s.performer = calls.New(w.performing(pool, keys, func(ctx context.Context, s Service) (calls.Deliveries, error) {
+	performing := w.performing(pool, keys, func(ctx context.Context, s Service) (calls.Deliveries, error) {
+		if s.Limited() {
+			if err := pool.LimitCalls(ctx, s.Name, s.MaxInFlight); err != nil {
+				return nil, err
+			}
+		}
 		return pool.Calls(ctx, s.Name, s.MaxInFlight, calls.Batch)
-	}))
+	})
+	performing.Pause = pool.PauseCalls
+	s.performer = calls.New(performing)
 	if err := s.performer.Open(ctx); err != nil {
 		return s, err
 	}
@@ -256,6 +294,7 @@ func (w *Worker) rounds(streams journal, keys job.Keyring) *rounds {
 		judge: &judge{
 			worker: c.Name, keys: keys, services: w.services, runner: c.Runner, limits: c.Limits, release: c.Library.Release(),
 			poolExists: streams.PoolExists, maxCommit: streams.MaxPayload() - 4<<10, holdOn: c.HoldOn, now: time.Now,
+			allow: allowed{!c.NoInline, c.DispatchPools, c.DispatchContexts},
 		},
 		outbox: &outbox{stream: streams, keys: keys, worker: c.Name, log: c.Logger, now: time.Now, pause: pause, givesUp: 10 * time.Minute,
 			overBound: patienceWhenFull, maxLetter: streams.MaxPayload() - 4<<10},

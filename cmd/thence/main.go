@@ -3,6 +3,8 @@ package main
 
 import (
 	"context"
+	"io"
+	"log"
 	"os"
 
 	"github.com/thence-dev/thence/scripting/sandbox"
@@ -10,5 +12,7 @@ import (
 
 func main() {
 	sandbox.Main()
+	// net/http writes to this log what a server sends unasked, which may repeat a secret that it was sent.
+	log.SetOutput(io.Discard)
 	os.Exit(run(context.Background(), os.Args[1:], os.LookupEnv, os.Stdin, os.Stdout, os.Stderr))
 }

@@ -30,7 +30,7 @@ there again next time. Other workers and callers can join on the address that it
 	f.StringVar(&listen, "listen", "127.0.0.1:4222", "address of the NATS server; port 0 for a free one. There is no authentication: keep it on loopback")
 	f.StringVar(&store, "store", "thence-data", "directory of the streams")
 	f.BoolVar(&syncAlways, "sync-always", false, "fsync before every ack, as production should")
-	flags.register(f, "main")
+	flags.register(f, "main", true)
 	return cmd
 }
 
@@ -39,7 +39,7 @@ func (a *app) runUp(ctx context.Context, flags workerFlags, options embedded.Opt
 	if err != nil {
 		return err
 	}
-	config, err := a.workerConfig(flags, log)
+	config, declared, err := a.workerConfig(flags, log)
 	if err != nil {
 		return err
 	}
@@ -62,7 +62,7 @@ func (a *app) runUp(ctx context.Context, flags workerFlags, options embedded.Opt
 	}
 	defer nc.Close()
 	a.greet(flags.pool, server.URL(), options)
-	return runWorker(ctx, nc, config)
+	return runWorker(ctx, nc, config, declared)
 }
 
 // greet says how to use what was started, and how durable it is.

@@ -6,9 +6,8 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"net/url"
 	"os"
-	"strings"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -27,13 +26,29 @@ type workerFlags struct {
 	pool         string
 	scripts      string
 	name         string
+	file         string
 	services     []string
 	holdOn       []string
 	allowPrivate bool
+	secrets      string
+	inline       inlineFlags
+	dispatch     dispatchFlags
 	slots        int
 	grace        time.Duration
 	storage      storageFlags
 	bounds       scriptFlags
+}
+
+// inlineFlags say what inline source may do: whoever may publish a job may publish source.
+type inlineFlags struct {
+	off     bool
+	secrets bool
+}
+
+// dispatchFlags say where scripts may dispatch jobs to.
+type dispatchFlags struct {
+	pools    []string
+	contexts []string
 }
 
 // storageFlags say how a pool's streams are made.
@@ -61,14 +76,21 @@ func (s *storageFlags) check() error {
 	return nil
 }
 
-func (w *workerFlags) register(f *pflag.FlagSet, defaultPool string) {
+// register declares the flags. Only in development may inline source use secrets without being told so.
+func (w *workerFlags) register(f *pflag.FlagSet, defaultPool string, development bool) {
 	f.StringVar(&w.pool, "pool", defaultPool, "name of the worker pool")
 	f.StringVar(&w.scripts, "scripts", "", "directory of library scripts (*.tengo), laid over the shipped ones")
 	f.StringVar(&w.name, "name", "", "name of this process in reports and logs (default: host name and a random part)")
+	f.StringVar(&w.file, "services", "", "file that declares outside APIs (docs/services.md); it is read again when it changes")
 	f.StringArrayVar(&w.services, "service", nil, "outside API as NAME=URL, repeatable; secrets named NAME_... are sent there and nowhere else.\n"+
 		"stripe=URL sends Stripe's calls to URL. An API named so may have a private address")
 	f.StringArrayVar(&w.holdOn, "hold-on", nil, "script whose failure holds its context until an operator decides, repeatable; '*' for all")
 	f.BoolVar(&w.allowPrivate, "allow-private", false, "let http calls reach addresses that are not public")
+	f.StringVar(&w.secrets, "secrets", "", "directory of secrets, a file each, as Kubernetes mounts them; asked before the environment (THENCE_SECRET_NAME)")
+	f.BoolVar(&w.inline.secrets, "inline-secrets", development, "let jobs that bring their own source call stripe and the APIs of --service with secrets.\nWhoever may publish jobs may then use them")
+	f.BoolVar(&w.inline.off, "no-inline", false, "run library scripts only: jobs that bring their own source become dead letters")
+	f.StringSliceVar(&w.dispatch.pools, "dispatch-pools", nil, "other pools that scripts may dispatch jobs to; * for all (default none)")
+	f.StringSliceVar(&w.dispatch.contexts, "dispatch-contexts", nil, "other contexts that scripts may dispatch jobs to, as patterns such as audit-* (default all)")
 	f.IntVar(&w.slots, "slots", 128, "contexts worked on at a time")
 	f.DurationVar(&w.grace, "grace", 20*time.Second, "how long work under way may take to end after a signal to stop")
 	w.storage.register(f)
@@ -91,7 +113,7 @@ other workers; a second signal ends the process at once, and nothing is lost by 
 			if err != nil {
 				return err
 			}
-			config, err := a.workerConfig(flags, log)
+			config, declared, err := a.workerConfig(flags, log)
 			if err != nil {
 				return err
 			}
@@ -103,41 +125,63 @@ other workers; a second signal ends the process at once, and nothing is lost by 
 				return err
 			}
 			defer nc.Close()
-			return runWorker(cmd.Context(), nc, config)
+			return runWorker(cmd.Context(), nc, config, declared)
 		},
 	}
-	flags.register(cmd.Flags(), "")
+	flags.register(cmd.Flags(), "", false)
 	return cmd
 }
 
-func runWorker(ctx context.Context, nc *nats.Conn, config worker.Config) error {
+func runWorker(ctx context.Context, nc *nats.Conn, config worker.Config, declared declaration) error {
 	config.Conn = nc
 	w, err := worker.New(config)
 	if err != nil {
 		return err
 	}
+	watching, stop := context.WithCancel(ctx)
+	var watch sync.WaitGroup
+	watch.Go(func() { declared.follow(watching, w, config.Logger) })
+	defer watch.Wait()
+	defer stop()
 	return w.Run(ctx)
 }
 
 // workerConfig turns flags into a worker's configuration, all but its connection.
-func (a *app) workerConfig(f workerFlags, log *slog.Logger) (worker.Config, error) {
+func (a *app) workerConfig(f workerFlags, log *slog.Logger) (worker.Config, declaration, error) {
 	if err := f.check(); err != nil {
-		return worker.Config{}, usageError{err}
+		return worker.Config{}, declaration{}, usageError{err}
 	}
-	services, err := f.declared()
+	declared, err := f.declared()
 	if err != nil {
-		return worker.Config{}, usageError{err}
+		return worker.Config{}, declared, usageError{err}
 	}
 	library, err := openLibrary(f.scripts)
 	if err != nil {
-		return worker.Config{}, err
+		return worker.Config{}, declared, err
+	}
+	secrets, err := a.secrets(f.secrets)
+	if err != nil {
+		return worker.Config{}, declared, err
 	}
 	config := worker.Config{
-		Pool: f.pool, Library: library, Services: services, Name: f.name, Slots: f.slots, Grace: f.grace, HoldOn: f.holdOn,
-		Replicas: f.storage.replicas, MaxBytes: f.storage.maxBytes, Logger: log, Secrets: worker.SecretsFromEnv(a.lookupEnv),
+		NoInline: f.inline.off, DispatchPools: f.dispatch.pools, DispatchContexts: f.dispatch.contexts, Secrets: secrets,
+		Pool: f.pool, Library: library, Services: declared.all(declared.inFile), Name: f.name, Slots: f.slots, Grace: f.grace, HoldOn: f.holdOn,
+		Replicas: f.storage.replicas, MaxBytes: f.storage.maxBytes, Logger: log,
 	}
 	err = f.bounds.apply(&config)
-	return config, err
+	return config, declared, err
+}
+
+// secrets come from a directory, if there is one, and from the environment.
+func (a *app) secrets(dir string) (worker.Secrets, error) {
+	env := worker.SecretsFromEnv(a.lookupEnv)
+	if dir == "" {
+		return env, nil
+	}
+	if info, err := os.Stat(dir); err != nil || !info.IsDir() {
+		return nil, usageError{fmt.Errorf("--secrets %s: there is no such directory", dir)}
+	}
+	return worker.FirstOf(worker.SecretsFromDir(dir), env), nil
 }
 
 // check finds what is wrong with the flags before anything is connected to.
@@ -151,27 +195,6 @@ func (w workerFlags) check() error {
 		return fmt.Errorf("--grace %s: want more than 0s", w.grace)
 	}
 	return errors.Join(job.ValidPool(w.pool), w.storage.check(), w.bounds.check())
-}
-
-// declared are the services that the flags name.
-func (w workerFlags) declared() ([]worker.Service, error) {
-	var services []worker.Service
-	for _, declaration := range w.services {
-		name, base, ok := strings.Cut(declaration, "=")
-		u, err := url.Parse(base)
-		if !ok || !job.ValidService(name) || err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
-			return nil, fmt.Errorf("--service %q: want NAME=URL, such as acme=https://api.acme.com", declaration)
-		}
-		s := worker.Service{Name: name, URL: base, AllowPrivate: true}
-		if name == "stripe" {
-			s.URL, s.Endpoint = "", base
-		}
-		services = append(services, s)
-	}
-	if w.allowPrivate {
-		services = append(services, worker.Service{Name: "default", AllowPrivate: true})
-	}
-	return services, nil
 }
 
 // openLibrary is the shipped scripts with a directory's laid over them.

@@ -33,6 +33,7 @@ var table = []row{
 	{folder: "scripting/...", may: []string{"scripting/..."}},
 	{folder: "worker", may: []string{"internal/stream", "internal/job", "internal/crash", "scripting", "scripting/sandbox", "worker/calls"}},
 	{folder: "worker/calls", may: []string{"internal/stream", "internal/job", "internal/crash"}},
+	{folder: "worker/servicefile", may: []string{"worker/calls"}},
 	{folder: "flows"},
 
 	{folder: "cmd/...", may: []string{"..."}},

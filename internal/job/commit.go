@@ -167,6 +167,7 @@ const (
 	ReasonTooLarge  = "too_large"  // the outcome does not fit
 	ReasonNoPool    = "no_pool"    // it asked for a job in a pool that does not exist
 	ReasonService   = "no_service" // it asked for a call that no service takes
+	ReasonDenied    = "denied"     // it is, or asked for, what its pool does not allow
 	ReasonPoison    = "poison"     // workers that begin it do not come back
 	ReasonRefused   = "refused"    // a stream refused an effect for good
 )

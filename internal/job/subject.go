@@ -102,6 +102,9 @@ func (a Address) CallSubject(service string) string { return a.String() + ".call
 // RetrySubject is where the timer of a call's next try stands.
 func (a Address) RetrySubject(call string) string { return a.String() + ".retry." + call }
 
+// SentSubject is where it stands that a call which is never tried twice is about to be sent.
+func (a Address) SentSubject(call string) string { return a.String() + ".sent." + call }
+
 // DeadSubject is where the dead letter of a job stands; id is the job's sequence, or an effect's "<sequence>-<index>".
 // A context that no bucket could hold, and that may be as long as a subject gets, stands there by its digest.
 func (a Address) DeadSubject(id string) string {

@@ -88,9 +88,28 @@ func (p *Pool) Jobs(ctx context.Context, batch int) (*Deliveries, error) {
 }
 
 // Calls opens the deliveries of the pool's calls to one service. The pool as a whole has at most maxInFlight of them
-// out, over all workers; it is set when the consumer is made.
+// out, over all workers; it is set when the consumer is made, and by LimitCalls.
 func (p *Pool) Calls(ctx context.Context, service string, maxInFlight, batch int) (*Deliveries, error) {
 	return p.deliveries(ctx, job.CallsStream(p.Name), CallsConsumer(p.Name, service, maxInFlight), batch)
+}
+
+// LimitCalls sets how many of the pool's calls to one service may be under way at a time, over all workers. Where more
+// are, they end; no new one begins until there are fewer.
+func (p *Pool) LimitCalls(ctx context.Context, service string, maxInFlight int) error {
+	stream := job.CallsStream(p.Name)
+	c, err := p.ensureConsumer(ctx, stream, CallsConsumer(p.Name, service, maxInFlight))
+	if err != nil {
+		return err
+	}
+	config := c.CachedInfo().Config
+	if config.MaxAckPending == maxInFlight {
+		return nil
+	}
+	config.MaxAckPending = maxInFlight
+	if _, err := p.js.UpdateConsumer(ctx, stream, config); err != nil {
+		return setupError(fmt.Sprintf("consumer %s of stream %s", config.Durable, stream), err)
+	}
+	return nil
 }
 
 func (p *Pool) deliveries(ctx context.Context, stream string, config jetstream.ConsumerConfig, batch int) (*Deliveries, error) {

@@ -151,7 +151,7 @@ func Streams(pool string, o Options) (jobs, calls, dead jetstream.StreamConfig) 
 	jobs.Name, jobs.Subjects = job.JobsStream(pool), []string{pool + ".*"}
 	jobs.Description = "Thence: jobs of the worker pool " + pool
 	jobs.Retention, jobs.FirstSeq = jetstream.WorkQueuePolicy, first
-	calls.Name, calls.Subjects = job.CallsStream(pool), []string{pool + ".*.call.*", pool + ".*.retry.*"}
+	calls.Name, calls.Subjects = job.CallsStream(pool), []string{pool + ".*.call.*", pool + ".*.retry.*", pool + ".*.sent.*"}
 	calls.Description = "Thence: calls of the worker pool " + pool + " and the timers of their retries"
 	calls.Retention, calls.FirstSeq = jetstream.WorkQueuePolicy, first
 	calls.AllowMsgSchedules, calls.AllowMsgTTL = true, true
@@ -226,6 +226,12 @@ func (p *Pool) ensureStream(ctx context.Context, want jetstream.StreamConfig, fi
 		return setupError("stream "+want.Name, err)
 	}
 	have := s.CachedInfo().Config
+	if outdated(have.Subjects, want.Subjects) && fits(have) == "" {
+		have.Subjects = want.Subjects
+		if _, err := p.js.UpdateStream(ctx, have); err != nil {
+			return setupError("stream "+want.Name, err)
+		}
+	}
 	problem := fits(have)
 	if !slices.Equal(have.Subjects, want.Subjects) && problem == "" {
 		problem = fmt.Sprintf("its subjects are %q, want %q", have.Subjects, want.Subjects)
@@ -234,6 +240,11 @@ func (p *Pool) ensureStream(ctx context.Context, want jetstream.StreamConfig, fi
 		return fmt.Errorf("stream %s %w: %s. Change it with `nats stream edit`, or use another pool name", want.Name, ErrUnfit, problem)
 	}
 	return nil
+}
+
+// outdated tells whether a stream was made by a version that knew fewer subjects: all that it has are still wanted.
+func outdated(have, want []string) bool {
+	return len(have) > 0 && len(have) < len(want) && slices.Equal(have, want[:len(have)])
 }
 
 func setupError(what string, err error) error {

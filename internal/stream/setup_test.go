@@ -22,7 +22,7 @@ func TestEnsureMakesEverything(t *testing.T) {
 		schedules        bool
 	}{
 		{"JOBS_payments", "payments.*", jetstream.WorkQueuePolicy, false},
-		{"CALLS_payments", "payments.*.call.* payments.*.retry.*", jetstream.WorkQueuePolicy, true},
+		{"CALLS_payments", "payments.*.call.* payments.*.retry.* payments.*.sent.*", jetstream.WorkQueuePolicy, true},
 		{"DEAD_payments", "payments.*.dead.*", jetstream.LimitsPolicy, false},
 		{"KV_payments", "$KV.payments.>", jetstream.LimitsPolicy, false},
 	} {
@@ -53,6 +53,29 @@ func TestEnsureMakesEverything(t *testing.T) {
 	equal(t, "max_deliver", c.MaxDeliver, -1)
 	equal(t, "ack wait", c.AckWait, 5*time.Second)
 	equal(t, "max_ack_pending", c.MaxAckPending, 100_000)
+}
+
+// A calls stream that was made by a version which knew fewer subjects gets the others, and keeps what it holds.
+func TestEnsureAddsSubjects(t *testing.T) {
+	t.Parallel()
+	p := newPool(t, Options{MaxBytes: 1 << 20})
+	s := get(p.js.Stream(within(t), "CALLS_payments"))(t)
+	old := s.CachedInfo().Config
+	old.Subjects = []string{"payments.*.call.*", "payments.*.retry.*"}
+	get(p.js.UpdateStream(within(t), old))(t)
+	if err := p.Publish(within(t), job.Message{Subject: "payments.a.call.x"}); err != nil {
+		t.Fatal(err)
+	}
+	get(Ensure(within(t), p.nc, "payments", Options{}))(t)
+	now := get(p.js.Stream(within(t), "CALLS_payments"))(t).CachedInfo()
+	equal(t, "subjects", strings.Join(now.Config.Subjects, " "), "payments.*.call.* payments.*.retry.* payments.*.sent.*")
+	equal(t, "first_seq", now.Config.FirstSeq, old.FirstSeq)
+	equal(t, "messages", now.State.Msgs, 1)
+	old.Subjects = []string{"payments.*.retry.*", "payments.*.call.*"}
+	get(p.js.UpdateStream(within(t), old))(t)
+	if _, err := Ensure(within(t), p.nc, "payments", Options{}); !errors.Is(err, ErrUnfit) {
+		t.Errorf("other subjects: got %v", err)
+	}
 }
 
 // Rule 2: a stream keeps the first_seq that it was made with, however many workers start.

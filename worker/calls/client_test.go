@@ -1,7 +1,6 @@
 package calls
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -14,18 +13,28 @@ import (
 	"github.com/thence-dev/thence/internal/job"
 )
 
-// lookups of secrets that a test's services may have.
-func secretsOf(m map[string]string) func(string) (string, bool) {
-	return func(name string) (string, bool) { value, ok := m[name]; return value, ok }
+// alone is the access of a service that is the only one, with these secrets.
+func alone(s Service, secrets map[string]string) access {
+	all := Services{[]Service{s}}
+	return access{
+		secrets: func(name string) (string, bool) { value, ok := secrets[name]; return value, ok },
+		bound:   func(secret string) bool { return all.bound(s, secret) },
+		reach:   func(u *url.URL) bool { _, err := all.For(u.String()); return err == nil },
+	}
 }
 
-// tried sends one request to a handler by a service named api, without any stream.
-func tried(t *testing.T, s Service, request job.Request, h http.HandlerFunc) result {
+// tried sends one request to a handler by a service named api, without any stream. A secret more may be given by its
+// name and value.
+func tried(t *testing.T, s Service, request job.Request, h http.HandlerFunc, secret ...string) result {
 	t.Helper()
 	base := serve(t, h)
 	s.Name, s.URL, s.AllowPrivate = "api", base, true
 	s = s.withDefaults()
-	c := newClient(s, ownedBy(s), secretsOf(map[string]string{"api_key": "canary<0123>", "api_empty": "", "api_bad": "a\nb"}), nil)
+	secrets := map[string]string{"api_key": "canary<0123>", "api_empty": "", "api_bad": "a\nb"}
+	if len(secret) > 0 {
+		secrets[secret[0]] = secret[1]
+	}
+	c := newClient(s, alone(s, secrets))
 	t.Cleanup(c.close)
 	if request.URL == "" {
 		request.URL = base + "/x"
@@ -80,7 +89,7 @@ func TestOutcomes(t *testing.T) {
 		{"should", Service{}, answerWith(400, ``, "Stripe-Should-Retry: true"), job.FailureHTTP, "400", true, 0},
 		{"should not", Service{}, answerWith(503, ``, "Stripe-Should-Retry: false"), job.FailureHTTP, "503", false, 0},
 		{"should, perhaps", Service{}, answerWith(503, ``, "Stripe-Should-Retry: maybe"), job.FailureHTTP, "503", true, 0},
-		{"redirect", Service{}, answerWith(302, ``, "Location: /elsewhere"), job.FailureHTTP, "the API answered 302 Found; redirects are not followed", false, 0},
+		{"redirect", Service{}, answerWith(302, ``, "Location: /elsewhere"), job.FailureHTTP, "the API answered 302 Found; redirects of a POST are not followed", false, 0},
 		{"too large", Service{}, answerWith(200, huge), job.FailureTooLarge, "the body is over the limit of 262144 bytes", false, 0},
 		{"too large for its service", Service{ResponseLimit: 3}, answerWith(200, `1234`), job.FailureTooLarge, "over the limit of 3 bytes", false, 0},
 		{"as large as may be", Service{ResponseLimit: 4}, answerWith(200, `1234`), "", "", false, 0},
@@ -153,10 +162,10 @@ func TestRequestsThatAreNotSent(t *testing.T) {
 		typ     string
 		message string
 	}{
-		"secret that is not set": {line("A", "", "api_other"), job.FailureRejected, "secret api_other is not set: set THENCE_SECRET_API_OTHER where the worker runs"},
-		"empty secret":           {line("A", "", "api_empty"), job.FailureRejected, "secret api_empty is not set: set THENCE_SECRET_API_EMPTY where the worker runs"},
+		"secret that is not set": {line("A", "", "api_other"), job.FailureRejected, "secret api_other is not set: set THENCE_SECRET_API_OTHER where the worker runs, or put it into the file api_other of its --secrets directory"},
+		"empty secret":           {line("A", "", "api_empty"), job.FailureRejected, "secret api_empty is not set: set THENCE_SECRET_API_EMPTY where the worker runs, or put it into the file api_empty of its --secrets directory"},
 		"secret of another": {line("A", "", "stripe_key"), job.FailureBlocked,
-			"secret stripe_key does not belong to service api: a secret is sent to the service whose name it begins with (api_...)"},
+			"secret stripe_key does not belong to service api: a secret is sent to the service that names it, or whose name it begins with (api_...)"},
 		"secret with a line break": {line("A", "", "api_bad"), job.FailureRejected, `header "A": its name or value has characters that can't be sent`},
 		"header's value":           {line("A", "a\r\nB: c", ""), job.FailureRejected, `header "A": its name or value has characters that can't be sent`},
 		"header's name":            {line("A b", "", ""), job.FailureRejected, `header "A b": its name or value has characters that can't be sent`},
@@ -178,65 +187,6 @@ func TestRequestsThatAreNotSent(t *testing.T) {
 			equal(t, "retry", got.retry, false)
 		})
 	}
-}
-
-func TestRedirectIsNotFollowed(t *testing.T) {
-	t.Parallel()
-	other := serve(t, http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("the redirect was followed") }))
-	got := tried(t, Service{}, job.Request{Header: []job.HeaderLine{{Name: "Authorization", Secret: "api_key"}}},
-		answerWith(307, "", "Location: "+other))
-	equal(t, "status", got.answer.Status, 307)
-	equal(t, "location", got.answer.Header["Location"], other)
-}
-
-// A secret that the API sends back is taken out of the answer, in whatever form.
-func TestRedaction(t *testing.T) {
-	t.Parallel()
-	const secret = "canary<0123>"
-	quoted, _ := json.Marshal(secret)
-	for name, h := range map[string]http.HandlerFunc{
-		"body":    answerWith(200, "you sent "+secret),
-		"JSON":    answerWith(400, `{"error":{"type":"`+secret+`","code":"`+secret+`","message":`+string(quoted)+`}}`),
-		"URL":     answerWith(200, "?key="+url.QueryEscape(secret)),
-		"header":  answerWith(200, "x", "X-Echo: "+secret),
-		"failure": func(w http.ResponseWriter, _ *http.Request) { malformed(w, secret) },
-	} {
-		got := tried(t, Service{ErrorMember: name == "JSON"}, job.Request{Header: []job.HeaderLine{{Name: "Authorization", Secret: "api_key"}}}, h)
-		encoded := must(json.Marshal(got.answer))(t)
-		if strings.Contains(string(encoded), "0123") || !strings.Contains(string(encoded), "[redacted]") {
-			t.Errorf("%s: %s", name, encoded)
-		}
-	}
-}
-
-// malformed breaks HTTP with a word in it, which the client's error repeats.
-func malformed(w http.ResponseWriter, word string) {
-	conn, buffer, err := http.NewResponseController(w).Hijack()
-	if err != nil {
-		panic(err)
-	}
-	defer conn.Close()
-	_, _ = buffer.WriteString("HTTP/1.1 " + word + " OK\r\n\r\n")
-	_ = buffer.Flush()
-}
-
-func TestPrivateAddresses(t *testing.T) {
-	t.Parallel()
-	hit := 0
-	base := serve(t, http.HandlerFunc(func(http.ResponseWriter, *http.Request) { hit++ }))
-	port := base[strings.LastIndexByte(base, ':'):]
-	for _, host := range []string{"127.0.0.1", "localhost", "[::1]", "[::ffff:127.0.0.1]", "0.0.0.0", "169.254.169.254", "10.0.0.1", "100.100.100.200", "192.168.1.1"} {
-		c := newClient(Service{Name: Default}.withDefaults(), ownedBy(Service{Name: Default}), secretsOf(nil), nil)
-		got := c.send(t.Context(), job.Call{Request: job.Request{Method: "GET", URL: "http://" + host + port}})
-		c.close()
-		if f := got.answer.Failure; f == nil || f.Type != job.FailureBlocked || got.retry || !strings.HasPrefix(f.Message, "the address is not public, and the service does not allow private ones: ") {
-			t.Errorf("%s: got %+v", host, got.answer)
-		}
-	}
-	equal(t, "requests", hit, 0)
-	c := newClient(Service{Name: Default, AllowPrivate: true}.withDefaults(), ownedBy(Service{Name: Default}), secretsOf(nil), nil)
-	defer c.close()
-	equal(t, "status where it is allowed", c.send(t.Context(), job.Call{Request: job.Request{Method: "GET", URL: base}}).answer.Status, 200)
 }
 
 func TestRetryAfter(t *testing.T) {
@@ -275,9 +225,4 @@ func TestWait(t *testing.T) {
 	equal(t, "asked for less", s.wait(5, time.Millisecond, rand.N[time.Duration]) >= 750*time.Millisecond, true)
 	huge := Service{Backoff: 200_000 * time.Hour, MaxWait: 200_000 * time.Hour}
 	equal(t, "no overflow", huge.wait(60, 0, rand.N[time.Duration]) >= 150_000*time.Hour, true)
-}
-
-// ownedBy tells the secrets of a service that is alone.
-func ownedBy(s Service) func(string) bool {
-	return func(secret string) bool { return Services{[]Service{s}}.owner(secret) == s.Name }
 }

@@ -24,10 +24,14 @@ type Config struct {
 	Streams  Streams
 	Take     func(context.Context, Service) (Deliveries, error) // opens the deliveries of a service's calls
 	Keys     job.Keyring
-	Services Services
-	Secrets  func(name string) (string, bool)
+	Services *Declared
+	Secrets  Secrets
 	Grace    time.Duration // how long calls under way may take to end after Run's ctx did
 	Logger   *slog.Logger
+
+	// Pause keeps all workers of the pool from taking a service's calls until then, and tells whether they weren't kept
+	// from it already. Default: nobody is.
+	Pause func(ctx context.Context, service string, until time.Time) (bool, error)
 
 	Transport http.RoundTripper                 // sends requests in place of the network; simulations have one
 	Jitter    func(time.Duration) time.Duration // a random part of a duration; default: rand.N
@@ -49,20 +53,18 @@ type Deliveries interface {
 
 // Performer makes a pool's calls. Open is called once, then Run.
 type Performer struct {
-	config  Config
-	clients map[string]*client
-	now     func() time.Time
-
-	taking []Deliveries // of each service, once opened
+	config Config
+	now    func() time.Time
 
 	mu       sync.Mutex
+	serving  map[string]*serving // by service
 	inFlight map[*stream.Delivery]struct{}
 }
 
 // Batch is how many calls of a service are asked for ahead.
 const Batch = 64
 
-// maxAge is how long after its first try a call is still tried. Stripe forgets an Idempotency-Key after 24 hours; a
+// maxAge is how long after its first try a call is still tried, unless its service says otherwise. Stripe forgets an Idempotency-Key after 24 hours; a
 // try after that could be a second execution (rule 14).
 const maxAge = 23 * time.Hour
 
@@ -71,52 +73,30 @@ func New(c Config) *Performer {
 	if c.Jitter == nil {
 		c.Jitter = rand.N[time.Duration]
 	}
-	p := &Performer{config: c, clients: map[string]*client{}, now: time.Now, inFlight: map[*stream.Delivery]struct{}{}}
-	for _, s := range c.Services.all {
-		p.clients[s.Name] = newClient(s, func(secret string) bool { return c.Services.owner(secret) == s.Name }, c.Secrets, c.Transport)
-	}
-	return p
+	return &Performer{config: c, now: time.Now, serving: map[string]*serving{}, inFlight: map[*stream.Delivery]struct{}{}}
 }
 
-// Open makes the services' consumers where they are missing, and opens their deliveries, which Run ends.
-func (p *Performer) Open(ctx context.Context) error {
-	for _, s := range p.config.Services.all {
-		d, err := p.config.Take(ctx, s)
-		if err != nil {
-			p.Close()
-			return err
-		}
-		p.taking = append(p.taking, d)
-	}
-	return nil
-}
-
-// Close ends what Open opened, in place of Run.
-func (p *Performer) Close() {
-	for _, d := range p.taking {
-		d.Close()
-	}
-	p.taking = nil
-}
-
-// Run performs calls of all services until ctx ends. It then takes no more, lets the calls under way end within the
-// grace period, and gives the others back: whoever takes them sends them under the same Idempotency-Key.
+// Run performs calls of all services until ctx ends, of those that are declared at the time. It then takes no more, lets
+// the calls under way end within the grace period, and gives the others back: whoever takes them sends them under the
+// same Idempotency-Key.
 func (p *Performer) Run(ctx context.Context) error {
 	work, cut := context.WithCancel(context.WithoutCancel(ctx))
 	defer cut()
 	group, ctx := errgroup.WithContext(ctx)
-	for i, s := range p.config.Services.all {
-		group.Go(func() error { return p.serve(ctx, work, s, p.taking[i]) })
+	p.mu.Lock()
+	for _, s := range p.serving {
+		p.begin(ctx, work, group, s)
 	}
+	p.mu.Unlock()
+	group.Go(func() error { return p.follow(ctx, work, group) })
 	renewing, stopRenewing := context.WithCancel(work)
 	var renewer sync.WaitGroup
-	renewer.Go(func() { p.renew(renewing, shortest(p.taking)) })
+	renewer.Go(func() { p.renew(renewing) })
 	ended := make(chan struct{})
 	var stopper sync.WaitGroup
 	stopper.Go(func() {
 		select {
 		case <-ctx.Done():
-			stop(p.taking)
 			_ = pause(work, p.config.Grace)
 			cut()
 		case <-ended:
@@ -128,39 +108,23 @@ func (p *Performer) Run(ctx context.Context) error {
 	stopRenewing()
 	renewer.Wait()
 	stopper.Wait()
-	for _, c := range p.clients {
-		c.close()
-	}
 	return err
-}
-
-// shortest is the shortest ack wait: operators may tune it.
-func shortest(taking []Deliveries) time.Duration {
-	wait := taking[0].AckWait()
-	for _, d := range taking {
-		wait = min(wait, d.AckWait())
-	}
-	return wait
-}
-
-func stop(taking []Deliveries) {
-	for _, d := range taking {
-		d.Stop()
-	}
 }
 
 // serve takes a service's calls, each performed by a goroutine of its own, and waits for them in the end. The
 // consumer's max_ack_pending bounds them.
-func (p *Performer) serve(ctx, work context.Context, s Service, taking Deliveries) error {
+func (p *Performer) serve(ctx, work context.Context, s *serving) error {
 	var under sync.WaitGroup
+	defer s.client.close()
 	defer under.Wait()
+	defer context.AfterFunc(ctx, s.taking.Stop)()
 	for {
-		d, err := taking.Next()
+		d, err := s.taking.Next()
 		if errors.Is(err, stream.ErrStopped) && ctx.Err() != nil {
 			return nil
 		}
 		if err != nil {
-			return fmt.Errorf("take calls of %s: %w", s.Name, err)
+			return fmt.Errorf("take calls of %s: %w", s.service.Name, err)
 		}
 		if ctx.Err() != nil {
 			p.try(d.GiveBack(0))
@@ -172,7 +136,7 @@ func (p *Performer) serve(ctx, work context.Context, s Service, taking Deliverie
 }
 
 // hold keeps a call from being handed to others while it is performed.
-func (p *Performer) hold(ctx context.Context, s Service, d *stream.Delivery) {
+func (p *Performer) hold(ctx context.Context, s *serving, d *stream.Delivery) {
 	p.mu.Lock()
 	p.inFlight[d] = struct{}{}
 	p.mu.Unlock()
@@ -199,27 +163,21 @@ func (p *Performer) try(err error) {
 	}
 }
 
-func (p *Performer) renew(ctx context.Context, ackWait time.Duration) {
-	tick := time.NewTicker(ackWait / 3)
-	defer tick.Stop()
-	for {
-		select {
-		case <-tick.C:
-			p.mu.Lock()
-			for d := range p.inFlight {
-				p.try(d.Working())
-			}
-			p.mu.Unlock()
-		case <-ctx.Done():
-			return
+func (p *Performer) renew(ctx context.Context) {
+	for pause(ctx, p.shortest()/3) == nil {
+		p.mu.Lock()
+		for d := range p.inFlight {
+			p.try(d.Working())
 		}
+		p.mu.Unlock()
 	}
 }
 
 // perform takes a call through one try. When it returns nil the call's message has served: the answer is on the
 // stream, or the next try is on the server's timer, or the call is closed. Any error leaves the message for another
 // time.
-func (p *Performer) perform(ctx context.Context, s Service, d *stream.Delivery) error {
+func (p *Performer) perform(ctx context.Context, by *serving, d *stream.Delivery) error {
+	s := by.service
 	a, call, err := p.read(d.Message)
 	if err != nil {
 		return p.bury(ctx, d.Message, err)
@@ -242,17 +200,26 @@ func (p *Performer) perform(ctx context.Context, s Service, d *stream.Delivery) 
 	case call.First.IsZero(): // whoever was handed it before may have sent it, at the earliest when it was published
 		call.First = d.Message.Time.UTC()
 	}
-	if now.Sub(call.First) > maxAge {
-		return p.answer(ctx, a, call, outcomeUnknown(call))
+	if now.Sub(call.First) > s.MaxAge {
+		return p.answer(ctx, a, call, outcomeUnknown(call, s.MaxAge))
+	}
+	if s.Never {
+		switch first, err := p.claim(ctx, a, call); {
+		case err != nil:
+			return err
+		case !first:
+			return p.answer(ctx, a, call, begunBefore(call))
+		}
 	}
 	call.Attempt++
 	p.config.Logger.Debug("call is sent", "context", a.Context, "service", s.Name, "call", call.ID, "attempt", call.Attempt, "looked", looked)
-	got := p.clients[s.Name].send(ctx, call)
+	got := by.client.send(ctx, call)
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
 	crash.Here(crash.CallSent)
 	p.logTry(a, call, got)
+	p.slowDown(ctx, s, got)
 	if got.retry && call.Attempt < s.Attempts {
 		return p.retryLater(ctx, a, call, s, got)
 	}
@@ -389,7 +356,7 @@ func (p *Performer) logTry(a job.Address, call job.Call, got result) {
 	p.config.Logger.Debug("call answered", attrs...)
 }
 
-func outcomeUnknown(call job.Call) job.Answer {
+func outcomeUnknown(call job.Call, maxAge time.Duration) job.Answer {
 	return job.Answer{Failure: &job.Failure{
 		Type: job.FailureUnknown,
 		Message: fmt.Sprintf("the first try may have been at %s, more than %s ago, and its outcome is not known (last try: %s); the API may have forgotten the Idempotency-Key",

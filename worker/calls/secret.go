@@ -1,55 +1,68 @@
 package calls
 
 import (
-	"bytes"
-	"cmp"
-	"encoding/json"
-	"net/url"
-	"slices"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"regexp"
 	"strings"
 )
+
+// Secrets finds a secret's value by its name. It is asked before each try of a call that needs one, so that a secret
+// which is changed where it is kept counts from the next try on.
+type Secrets = func(name string) (value string, found bool)
 
 // SecretVariable is the environment variable that holds a secret: THENCE_SECRET_ and the name in upper case.
 func SecretVariable(name string) string { return "THENCE_SECRET_" + strings.ToUpper(name) }
 
 // SecretsFromEnv finds secrets in the environment. An empty variable counts as none.
-func SecretsFromEnv(lookup func(string) (string, bool)) func(string) (string, bool) {
+func SecretsFromEnv(lookup func(string) (string, bool)) Secrets {
 	return func(name string) (string, bool) {
 		value, ok := lookup(SecretVariable(name))
 		return value, ok && value != ""
 	}
 }
 
-// secretsUsed are the values that went into one request.
-type secretsUsed []string
+// maxSecret bounds a secret's file, in bytes.
+const maxSecret = 64 << 10
 
-// redacted stands in an answer where the API sent a secret back.
-const redacted = "[redacted]"
+// secretName keeps names within their directory, and out of what Kubernetes hides in it.
+var secretName = regexp.MustCompile(`^[a-zA-Z0-9_-][a-zA-Z0-9_.-]*$`)
 
-// forms are the secrets as they may come back: as they are, in a JSON string, in a URL. The longest come first, as one
-// may be part of another.
-func (used secretsUsed) forms() []string {
-	var all []string
-	for _, secret := range used {
-		quoted, _ := json.Marshal(secret) // of a string: can't fail
-		all = append(all, secret, string(quoted[1:len(quoted)-1]), url.QueryEscape(secret), url.PathEscape(secret))
+// SecretsFromDir finds a secret in the file of its name, as Kubernetes mounts them. One line end at the end of the file
+// is not part of it. The file is read each time, so there is nothing to go stale; an empty one counts as none.
+func SecretsFromDir(dir string) Secrets {
+	return func(name string) (string, bool) {
+		if !secretName.MatchString(name) {
+			return "", false
+		}
+		value, err := readSecret(filepath.Join(dir, name))
+		return value, err == nil && value != ""
 	}
-	slices.SortFunc(all, func(a, b string) int { return cmp.Or(cmp.Compare(len(b), len(a)), cmp.Compare(a, b)) })
-	return slices.Compact(all)
 }
 
-// redact takes the request's secrets out of its answer.
-func (used secretsUsed) redact(r result) result {
-	for _, secret := range used.forms() {
-		r.answer.Body = bytes.ReplaceAll(r.answer.Body, []byte(secret), []byte(redacted))
-		for name, value := range r.answer.Header {
-			r.answer.Header[name] = strings.ReplaceAll(value, secret, redacted)
-		}
-		if f := r.answer.Failure; f != nil {
-			f.Type = strings.ReplaceAll(f.Type, secret, redacted)
-			f.Message = strings.ReplaceAll(f.Message, secret, redacted)
-			f.Code = strings.ReplaceAll(f.Code, secret, redacted)
-		}
+func readSecret(path string) (string, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", err
 	}
-	return r
+	defer func() { _ = f.Close() }()
+	b, err := io.ReadAll(io.LimitReader(f, maxSecret+1))
+	if err == nil && len(b) > maxSecret {
+		err = fmt.Errorf("%s: a secret has at most %d bytes", path, maxSecret)
+	}
+	return strings.TrimSuffix(strings.TrimSuffix(string(b), "\n"), "\r"), err
+}
+
+// FirstOf asks several in turn, and takes the first answer.
+func FirstOf(all ...Secrets) Secrets {
+	return func(name string) (string, bool) {
+		for _, secrets := range all {
+			if value, ok := secrets(name); ok {
+				return value, true
+			}
+		}
+		return "", false
+	}
 }

@@ -4,13 +4,17 @@
 // its max_ack_pending is the exact number of calls in flight over all workers. Before every try the performer asks the
 // context's leader whether the call is still open (rule 11): no try begins that could know that its answer is
 // recorded. A try that has to wait becomes a timer on the server (rule 12), never a sleeping goroutine. A call's
-// Idempotency-Key is the same on every try.
+// Idempotency-Key is the same on every try. Before the only try of a call that is never tried twice, a message says that
+// it is about to be sent (rule 13): nobody sends it again.
 package calls
 
 import (
+	"crypto/x509"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -22,16 +26,88 @@ import (
 type Service struct {
 	Name     string        // [a-z][a-z0-9_-]*; owns the secrets whose names begin with it and _
 	URL      string        // base that the service owns, such as https://api.stripe.com; empty: every URL that no other service owns
+	MoreURLs []string      // further bases that it owns
 	Endpoint string        // base that requests are sent to in its place, for tests and proxies; default: URL
-	Timeout  time.Duration // of one try, from dialling to the last byte; default 30s
+	Timeout  time.Duration // of one try, from dialling to the last byte, redirects included; default 30s
 	Attempts int           // tries before the failure is final; default 8
 	Backoff  time.Duration // wait before the second try, doubled each time with jitter; default 500ms
 	MaxWait  time.Duration // longest wait between tries, Retry-After included; default 5m
+	MaxAge   time.Duration // from the first try to the last; default 23h: Stripe forgets an Idempotency-Key after 24
+	RetryOn  []string      // statuses that are tried again, such as 429 and 5xx; default 408, 409, 425, 429 and 5xx but 501
+	Never    bool          // a call is sent once at most; where its outcome is not known, its error script hears so
 
-	MaxInFlight   int  // calls under way, over all workers of the pool; default 1000; set when the consumer is made
+	Off           bool // there is no such service: of default, URLs that no other service owns can't be called
+	MaxInFlight   int  // calls under way, over all workers of the pool; default 1000, or what an operator has set
 	ResponseLimit int  // bytes of an answer's body; default 256 KiB, which is also the most
 	ErrorMember   bool // a JSON object with a member "error" is a failure whatever its status, as Stripe has it
-	AllowPrivate  bool // addresses that are not public may be dialled
+
+	Auth              Auth   // put on every request that brings no such header itself
+	IdempotencyHeader string // of a POST or PATCH; default Idempotency-Key; "none": none is sent
+	Inline            bool   // calls that carry a secret may come from inline source, not from library scripts alone
+
+	AllowPrivate   bool          // loopback and private addresses may be dialled at the service's own URLs
+	Ports          []int         // that may be dialled there; default: any where it has a URL or allows private ones, else 80 and 443
+	Redirects      int           // how many a GET or HEAD follows; default 5, negative: none
+	CA             []byte        // certificates in PEM that its own must be signed by; default: the system's
+	ConnectTimeout time.Duration // of dialling, and of TLS again; default 10s
+	FirstByte      time.Duration // from the last byte sent to the answer's header; default: what Timeout leaves
+
+	limited bool // MaxInFlight was given
+}
+
+// statusPattern is what RetryOn may have.
+var statusPattern = regexp.MustCompile(`^[345](xx|[0-9]{2})$`)
+
+// Auth is how a service is told who calls. The secret is put in where the request is sent.
+type Auth struct {
+	Kind   string // AuthBasic, AuthBearer or AuthHeader; empty: none
+	Secret string // its name
+	User   string // of AuthBasic
+	Header string // of AuthHeader: the name of a header that is the secret
+}
+
+// Kinds of authentication.
+const (
+	AuthBasic  = "basic"
+	AuthBearer = "bearer"
+	AuthHeader = "header"
+)
+
+// NoIdempotencyHeader is the IdempotencyHeader of a service that is sent none.
+const NoIdempotencyHeader = "none"
+
+func (a Auth) header() string {
+	if a.Kind == AuthHeader {
+		return a.Header
+	}
+	return "Authorization"
+}
+
+func (a Auth) value(secret string) string {
+	switch a.Kind {
+	case AuthBasic:
+		return "Basic " + base64.StdEncoding.EncodeToString([]byte(a.User+":"+secret))
+	case AuthBearer:
+		return "Bearer " + secret
+	default:
+		return secret
+	}
+}
+
+func (a Auth) validate() error {
+	switch {
+	case a == (Auth{}):
+		return nil
+	case a.Kind != AuthBasic && a.Kind != AuthBearer && a.Kind != AuthHeader:
+		return fmt.Errorf("authentication %q: want basic, bearer or header", a.Kind)
+	case !secretName.MatchString(a.Secret):
+		return fmt.Errorf("authentication %s: want the name of a secret, got %q", a.Kind, a.Secret)
+	case a.Kind == AuthHeader && !validHeader(a.Header, ""):
+		return fmt.Errorf("authentication header: %q is no name of a header", a.Header)
+	case a.Kind != AuthHeader && a.Header != "", a.Kind != AuthBasic && a.User != "", strings.Contains(a.User, ":"):
+		return fmt.Errorf("authentication %s: a user without a colon belongs to basic, a header to header", a.Kind)
+	}
+	return nil
 }
 
 // Default is the service of URLs that belong to none.
@@ -54,14 +130,26 @@ func (s Service) withDefaults() Service {
 	def(&s.Timeout, 30*time.Second)
 	def(&s.Backoff, 500*time.Millisecond)
 	def(&s.MaxWait, 5*time.Minute)
+	def(&s.MaxAge, maxAge)
+	def(&s.ConnectTimeout, 10*time.Second)
 	if s.Attempts == 0 {
 		s.Attempts = 8
 	}
+	if s.Never {
+		s.Attempts = 1
+	}
+	s.limited = s.limited || s.MaxInFlight != 0
 	if s.MaxInFlight == 0 {
 		s.MaxInFlight = 1000
 	}
 	if s.ResponseLimit == 0 || s.ResponseLimit > maxResponse {
 		s.ResponseLimit = maxResponse
+	}
+	if s.IdempotencyHeader == "" {
+		s.IdempotencyHeader = "Idempotency-Key"
+	}
+	if s.Redirects == 0 {
+		s.Redirects = 5
 	}
 	if s.Endpoint == "" {
 		s.Endpoint = s.URL
@@ -69,14 +157,37 @@ func (s Service) withDefaults() Service {
 	return s
 }
 
+// Check says what is wrong with a service by itself.
+func (s Service) Check() error { return s.withDefaults().validate() }
+
 func (s Service) validate() error {
 	if !job.ValidService(s.Name) {
 		return fmt.Errorf("service %q: a name is a-z 0-9 _ -, begins with a letter, and has at most 32 of them", s.Name)
 	}
-	if min(s.Timeout, s.Backoff, s.MaxWait) < 0 || min(s.Attempts, s.MaxInFlight, s.ResponseLimit) < 0 {
+	if err := s.Auth.validate(); err != nil {
+		return fmt.Errorf("service %s: %w", s.Name, err)
+	}
+	if !validHeader(s.IdempotencyHeader, "") {
+		return fmt.Errorf("service %s: %q is no name of a header", s.Name, s.IdempotencyHeader)
+	}
+	if i := slices.IndexFunc(s.RetryOn, func(on string) bool { return !statusPattern.MatchString(on) }); i >= 0 {
+		return fmt.Errorf("service %s: retry on %q: want a status of 300 or more, such as 429, or a class, such as 5xx", s.Name, s.RetryOn[i])
+	}
+	if len(s.CA) > 0 && !x509.NewCertPool().AppendCertsFromPEM(s.CA) {
+		return fmt.Errorf("service %s: there is no certificate in its CA: want PEM", s.Name)
+	}
+	if i := slices.IndexFunc(s.Ports, func(p int) bool { return p < 1 || p > 65535 }); i >= 0 {
+		return fmt.Errorf("service %s: port %d: want 1 to 65535", s.Name, s.Ports[i])
+	}
+	if min(s.Timeout, s.Backoff, s.MaxWait, s.MaxAge, s.ConnectTimeout, s.FirstByte) < 0 || min(s.Attempts, s.MaxInFlight, s.ResponseLimit) < 0 {
 		return fmt.Errorf("service %s: no time and no number can be negative", s.Name)
 	}
-	for _, base := range []struct{ field, url string }{{"URL", s.URL}, {"endpoint", s.Endpoint}} {
+	type named struct{ field, url string }
+	bases := []named{{"URL", s.URL}, {"endpoint", s.Endpoint}}
+	for _, more := range s.MoreURLs {
+		bases = append(bases, named{"URL", more})
+	}
+	for _, base := range bases {
 		if base.url == "" {
 			continue
 		}
@@ -102,6 +213,7 @@ func NewServices(declared ...Service) (Services, error) {
 			all = append(all, builtin)
 		}
 	}
+	all = slices.DeleteFunc(all, func(s Service) bool { return s.Off })
 	var problems []error
 	for i := range all {
 		if all[i].Name == "stripe" && all[i].URL == "" {
@@ -137,6 +249,9 @@ func (s Services) InFlight() map[string]int {
 	return most
 }
 
+// Limited tells whether the service's MaxInFlight was given, and is no default.
+func (s Service) Limited() bool { return s.limited }
+
 // Has tells whether there is a service of that name.
 func (s Services) Has(name string) bool { return has(s.all, name) }
 
@@ -147,9 +262,10 @@ func (s Services) For(raw string) (Service, error) {
 		return Service{}, err
 	}
 	var best Service
+	longest := 0
 	for _, svc := range s.all {
-		if svc.owns(u) && len(svc.URL) >= len(best.URL) {
-			best = svc
+		if base := svc.base(u); svc.owns(u) && len(base) >= longest {
+			best, longest = svc, len(base)
 		}
 	}
 	if best.Name == "" {
@@ -160,10 +276,32 @@ func (s Services) For(raw string) (Service, error) {
 
 // owns tells whether u lies under the service's base: same scheme, same host, and a path below it.
 func (s Service) owns(u *url.URL) bool {
-	if s.URL == "" {
+	return s.base(u) != "" || s.URL == ""
+}
+
+// base is the longest of the service's bases that u lies under.
+func (s Service) base(u *url.URL) (longest string) {
+	for _, base := range s.bases() {
+		if base != "" && len(base) > len(longest) && under(base, u) {
+			longest = base
+		}
+	}
+	return longest
+}
+
+func (s Service) bases() []string { return append([]string{s.URL}, s.MoreURLs...) }
+
+// sends tells whether u lies where the service's requests are sent.
+func (s Service) sends(u *url.URL) bool {
+	return under(s.Endpoint, u) || slices.ContainsFunc(s.MoreURLs, func(base string) bool { return under(base, u) })
+}
+
+// under tells whether u lies under a base; everything lies under none.
+func under(root string, u *url.URL) bool {
+	if root == "" {
 		return true
 	}
-	base, err := url.Parse(s.URL)
+	base, err := url.Parse(root)
 	if err != nil || u.Scheme != base.Scheme || !strings.EqualFold(origin(u), origin(base)) || climbs(u) {
 		return false
 	}
@@ -187,7 +325,7 @@ func origin(u *url.URL) string {
 
 // target is where a request for u is really sent.
 func (s Service) target(u *url.URL) (*url.URL, error) {
-	if s.Endpoint == s.URL {
+	if s.Endpoint == s.URL || !under(s.URL, u) {
 		return u, nil
 	}
 	base, err := url.Parse(s.URL)
@@ -203,7 +341,17 @@ func (s Service) target(u *url.URL) (*url.URL, error) {
 	return to, nil
 }
 
-// owner is the service that a secret may be sent to: the one with the longest name that the secret's begins with; empty
+// bound tells whether a secret may be sent to a service: one that names it as its own, or that owns it.
+func (s Services) bound(service Service, secret string) bool {
+	return service.Auth.Kind != "" && service.Auth.Secret == secret || s.owner(secret) == service.Name
+}
+
+// Secret tells whether a call with these header lines carries a secret to the service.
+func (s Service) Secret(lines []job.HeaderLine) bool {
+	return s.Auth.Kind != "" || slices.ContainsFunc(lines, func(h job.HeaderLine) bool { return h.Secret != "" })
+}
+
+// owner is the service that a secret belongs to by its name: the one with the longest name that the secret's begins with; empty
 // when there is none.
 func (s Services) owner(secret string) string {
 	owner := ""

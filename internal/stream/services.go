@@ -1,0 +1,94 @@
+package stream
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/thence-dev/thence/internal/job"
+)
+
+// ServiceState is how a pool's calls to one service stand.
+type ServiceState struct {
+	Service     string    `json:"service"`
+	InFlight    int       `json:"in_flight"` // handed to workers
+	Waiting     uint64    `json:"waiting"`   // to be handed out; those on a retry's timer are not among them
+	MaxInFlight int       `json:"max_in_flight"`
+	PausedUntil time.Time `json:"paused_until,omitzero"`
+}
+
+// callsConsumer begins the names of the consumers of calls.
+const callsConsumer = "call_"
+
+// Services tells how the calls to each of the pool's services stand, by name.
+func (p *Pool) Services(ctx context.Context) ([]ServiceState, error) {
+	s, err := p.js.Stream(ctx, job.CallsStream(p.Name))
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return nil, p.noPool()
+	}
+	if err != nil {
+		return nil, err
+	}
+	var all []ServiceState
+	consumers := s.ListConsumers(ctx)
+	for info := range consumers.Info() {
+		if strings.HasPrefix(info.Name, callsConsumer) {
+			all = append(all, serviceState(info))
+		}
+	}
+	slices.SortFunc(all, func(a, b ServiceState) int { return cmp.Compare(a.Service, b.Service) })
+	return all, consumers.Err()
+}
+
+func serviceState(info *jetstream.ConsumerInfo) ServiceState {
+	s := ServiceState{
+		Service: strings.TrimPrefix(info.Name, callsConsumer), InFlight: info.NumAckPending, Waiting: info.NumPending, MaxInFlight: info.Config.MaxAckPending,
+	}
+	if info.Paused && info.Config.PauseUntil != nil {
+		s.PausedUntil = info.Config.PauseUntil.UTC()
+	}
+	return s
+}
+
+// PauseCalls keeps the pool's calls to a service from being handed out until then, unless they are kept for longer
+// already. Those under way end; those that wait, wait on the server, and nobody polls. It tells whether it changed
+// anything.
+func (p *Pool) PauseCalls(ctx context.Context, service string, until time.Time) (bool, error) {
+	c, err := p.js.Consumer(ctx, job.CallsStream(p.Name), callsConsumer+service)
+	if err != nil {
+		return false, p.serviceError(ctx, service, err)
+	}
+	if serviceState(c.CachedInfo()).PausedUntil.Compare(until) >= 0 {
+		return false, nil
+	}
+	_, err = p.js.PauseConsumer(ctx, job.CallsStream(p.Name), callsConsumer+service, until)
+	return err == nil, p.serviceError(ctx, service, err)
+}
+
+// ResumeCalls has a service's calls handed out again.
+func (p *Pool) ResumeCalls(ctx context.Context, service string) error {
+	_, err := p.js.ResumeConsumer(ctx, job.CallsStream(p.Name), callsConsumer+service)
+	return p.serviceError(ctx, service, err)
+}
+
+// serviceError says that there is no such service, where that is what is wrong, and which there are.
+func (p *Pool) serviceError(ctx context.Context, service string, err error) error {
+	if !errors.Is(err, jetstream.ErrConsumerNotFound) && !errors.Is(err, jetstream.ErrStreamNotFound) {
+		return err
+	}
+	all, lerr := p.Services(ctx)
+	if lerr != nil {
+		return lerr
+	}
+	names := make([]string, len(all))
+	for i, s := range all {
+		names[i] = s.Service
+	}
+	return fmt.Errorf("the pool %s has no service %s; it has: %s", p.Name, service, strings.Join(names, ", "))
+}

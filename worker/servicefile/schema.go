@@ -1,0 +1,28 @@
+package servicefile
+
+// Schema is the JSON schema of the file (draft 2020-12), for editors. The one in the repository, services.schema.json, is
+// made of it.
+func Schema() map[string]any {
+	service := object(fields...).schema
+	return map[string]any{
+		"$schema":     "https://json-schema.org/draft/2020-12/schema",
+		"title":       "Services of a Thence worker pool",
+		"description": "The outside APIs that scripts may call. See docs/services.md.",
+		"type":        "object", "additionalProperties": false, "required": []string{"services"},
+		"properties": map[string]any{"services": map[string]any{
+			"type": "object", "propertyNames": map[string]any{"pattern": "^[a-z][a-z0-9_-]{0,31}$"},
+			"additionalProperties": map[string]any{"anyOf": []any{map[string]any{"const": "off"}, map[string]any{"const": false}, service}},
+		}},
+	}
+}
+
+// Fields are the names of all fields, those within others after them.
+func Fields() []string {
+	var names []string
+	for _, group := range [][]field{fields, timeoutFields, retryFields} {
+		for _, f := range group {
+			names = append(names, f.name)
+		}
+	}
+	return names
+}
