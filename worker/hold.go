@@ -19,8 +19,10 @@ import (
 // Config.HoldOn). Such a job has not ended: nothing of it is applied, it is the next job of its context still, and it
 // runs once more when the context goes on, in its place. Or it is skipped, when the operator gives it up.
 
-// heldFor is how long the jobs of a held context are given back for.
-const heldFor = 30 * time.Second
+// heldFor is how long a job of a held context is given back for: the longer, the more often it came.
+func heldFor(delivered uint64) time.Duration {
+	return min(30*time.Second<<min(delivered-1, 4), 5*time.Minute)
+}
 
 // errHeld says that a context's jobs wait for an operator.
 var errHeld = errors.New("the context is held")
@@ -56,7 +58,7 @@ func (r *rounds) hold(ctx context.Context, g goal, v view, head job.Message, fai
 	if c.State == nil {
 		c.State = []byte("{}")
 	}
-	c.Held = &job.Held{Since: r.judge.now().UTC(), By: r.judge.worker, Sequence: head.Sequence, Job: failed.Report.Job, Error: why}
+	c.Held = &job.Held{Since: r.judge.now().UTC(), By: r.judge.worker, Sequence: head.Sequence, Job: failed.Report.Job, Error: shortened(why)}
 	encoded, err := job.Encode(c)
 	if err != nil {
 		return err
@@ -76,6 +78,12 @@ func (r *rounds) hold(ctx context.Context, g goal, v view, head job.Message, fai
 	return nil
 }
 
+// shortened is what a context keeps of an error. It has to fit beside the largest commit there may be, for which verdicts leave
+// room; the letter has the rest.
+func shortened(e *job.Error) *job.Error {
+	return &job.Error{Reason: e.Reason, Message: cut(e.Message, 512), Script: e.Script, Line: e.Line, Column: e.Column}
+}
+
 // tellHeld publishes the letter of a job that is about to hold its context.
 func (o *outbox) tellHeld(ctx context.Context, f flush) error {
 	e := f.commit.Outbox[0]
@@ -90,7 +98,7 @@ func (in *intake) setAside(l *lane) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	for _, w := range l.waiting {
-		in.try(w.GiveBack(heldFor))
+		in.try(w.GiveBack(heldFor(w.Delivered)))
 		in.release(l, w)
 	}
 	l.waiting = nil

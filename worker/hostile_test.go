@@ -14,6 +14,7 @@ import (
 
 	"github.com/thence-dev/thence/internal/job"
 	"github.com/thence-dev/thence/internal/stream"
+	"github.com/thence-dev/thence/scripting"
 )
 
 // publishRaw publishes a message with a header block that no client library would write, and returns once the stream
@@ -199,5 +200,43 @@ func TestTurns(t *testing.T) {
 	}
 	if n := state[struct{ N int }](t, done).N; n > hot/2 {
 		t.Errorf("the hot context had done %d of %d jobs before the other had a turn", n, hot)
+	}
+}
+
+// busy is a runner in which the scripts of slow contexts wait for a turn that does not come until they are let go.
+type busy struct {
+	scripting.Runner
+	letGo chan struct{}
+}
+
+func (b busy) Run(ctx context.Context, in scripting.Input) (*scripting.Outcome, error) {
+	if strings.HasPrefix(in.Job.Context, "slow") {
+		select {
+		case <-b.letGo:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+	return b.Runner.Run(ctx, in)
+}
+
+// TestWaitingForTheRunner: jobs that wait for their turn in the runner keep nobody's slot, so it is the runner that
+// decides who is next, and not who came first.
+func TestWaitingForTheRunner(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	c := b.config(counting)
+	c.Slots = 2
+	runner := busy{c.Runner, make(chan struct{})}
+	c.Runner = runner
+	defer b.working(c)()
+	var slow []uint64
+	for i := range 8 {
+		slow = append(slow, b.publish(fmt.Sprintf("p.slow%d", i), "", job.HeaderScript, "count"))
+	}
+	b.await("good", b.publish("p.good", "", job.HeaderScript, "count"))
+	close(runner.letGo)
+	for i, seq := range slow {
+		b.await(fmt.Sprintf("slow%d", i), seq)
 	}
 }

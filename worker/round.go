@@ -260,7 +260,12 @@ func (r *rounds) step(ctx context.Context, g goal, v view, head job.Message) err
 		return err
 	}
 	crash.Here(crash.RunBefore)
-	next, encoded, err := r.judge.verdict(ctx, head, v.commit, tries)
+	var next job.Commit
+	var encoded []byte
+	err = g.brief(func() (err error) { // a runner has its own order of who is next: it can't choose among those who wait here
+		next, encoded, err = r.judge.verdict(ctx, head, v.commit, tries)
+		return err
+	})
 	if err != nil {
 		return err
 	}

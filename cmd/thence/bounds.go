@@ -84,6 +84,12 @@ func (s *scriptFlags) bounds() (l scripting.Limits, memory int64, err error) {
 			set(n)
 		}
 	}
+	if memory != 0 && memory < sandbox.LeastMemory {
+		return l, 0, fmt.Errorf("--limit memory=%d: want %d MiB or more, the unit in which children's memory is bounded", memory, sandbox.LeastMemory>>20)
+	}
+	if memory != 0 && s.sandbox == sandboxOff {
+		return l, 0, fmt.Errorf("--limit memory needs the sandbox: in this process (--sandbox off) nothing bounds a script's memory")
+	}
 	return l, memory, nil
 }
 
@@ -97,6 +103,6 @@ func size(text string) (int64, bool) {
 			text, shift = rest, s
 		}
 	}
-	n, err := strconv.ParseInt(text, 10, 32)
+	n, err := strconv.ParseInt(text, 10, 31)
 	return n << shift, err == nil && n > 0
 }

@@ -37,7 +37,8 @@ func (a *app) deadRetry() *cobra.Command {
 
 A letter becomes a new job at the end of its context's line, with the old job as its parent, no deadline, and the scripts as they
 are now; then the letter is removed. An answer is told to its script again. A letter that holds its context lets it go on, and its
-job runs first, in its place. When a retry is cut off, run it again: no letter is retried twice.`,
+job runs first, in its place. When a retry is cut off, run it again: a letter whose job is on the stream already is recognised,
+as any caller's repeat is.`,
 		Example: `  thence dead retry payments.cus_42.1764000000000017
   thence dead retry payments --script checkout --reason runtime --dry-run
   thence dead retry payments --newer 1h --rate 10 --yes
@@ -64,8 +65,8 @@ func (a *app) actCommand(c *act, cmd *cobra.Command) *cobra.Command {
 	cmd.Use = c.verb + " POOL.CONTEXT.SEQUENCE... | POOL[.CONTEXT]"
 	cmd.Args = cobra.MinimumNArgs(1)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		if c.flag.rate < 1 {
-			return usageError{fmt.Errorf("--rate %d: want 1 or more a second", c.flag.rate)}
+		if c.flag.rate < 1 || c.flag.rate > 100_000 {
+			return usageError{fmt.Errorf("--rate %d: want 1 to 100000 a second", c.flag.rate)}
 		}
 		if _, _, err := operator.ParseID(args[0]); err == nil {
 			return a.actOnIDs(cmd.Context(), c, args)

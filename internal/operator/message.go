@@ -102,6 +102,9 @@ func (l Letter) again(keys job.Keyring, edited *Content) (job.Message, error) {
 			m.Header[name] = []string{value}
 		}
 	}
+	if l.unproven() { // a retry has a proof, and would prove whatever caller it names
+		delete(m.Header, job.HeaderCaller)
+	}
 	if whole.Get(job.HeaderCall) != "" {
 		if err := l.tellAgain(&m, edited); err != nil {
 			return m, err
@@ -120,6 +123,11 @@ func (l Letter) again(keys job.Keyring, edited *Content) (job.Message, error) {
 		return m, l.refuse(doSubmit, "as a new job it would have %d bytes, at most %d are allowed", n, job.MaxJob)
 	}
 	return m, nil
+}
+
+// unproven tells that nobody looked whether the message comes from whom it says: it could not be read, or was not begun.
+func (l Letter) unproven() bool {
+	return l.Error.Reason == job.ReasonMalformed || l.Error.Reason == job.ReasonPoison
 }
 
 // retryID is an id that is the same each time, and that nobody without the keys can guess.

@@ -15,6 +15,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"time"
 
 	"github.com/thence-dev/thence/internal/job"
@@ -83,6 +84,11 @@ func (o *Operator) amend(ctx context.Context, name, what string, change func(old
 		case !errors.Is(err, stream.ErrConflict):
 			return fmt.Errorf("%s %s.%s: it is not known whether that took effect; look at the context, and run it again: %w",
 				what, o.pool.Name, name, err)
+		}
+		select { // as workers do: who tries again at once loses against a busy context again
+		case <-time.After(10*time.Millisecond + rand.N(40*time.Millisecond)):
+		case <-ctx.Done():
+			return ctx.Err()
 		}
 	}
 }

@@ -122,7 +122,7 @@ func (o *Operator) release(ctx context.Context, l Letter) (Result, error) {
 func (o *Operator) skip(ctx context.Context, l Letter) (Result, error) {
 	held, err := o.letGo(ctx, l, deedDrop, func(h job.Held, next *draft) {
 		next.remove("held")
-		next.set("skip", job.Skip{Sequence: h.Sequence, Error: l.Error})
+		next.set("skip", job.Skip{Sequence: h.Sequence, Error: *h.Error}) // the context's own: of the letter's there may be too much to fit
 	})
 	if err != nil {
 		return Result{}, err

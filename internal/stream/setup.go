@@ -48,7 +48,7 @@ const callsBound = "thence_max_bytes"
 // Consumer settings. The ack wait is how long a job of a dead worker lies still; see rule 9 in docs/protocol.md.
 const (
 	ackWait       = 5 * time.Second
-	maxAckPending = 100_000
+	maxAckPending = -1 // no limit: jobs that wait, of a held context say, must not keep others from being handed out
 	workers       = "workers"
 )
 

@@ -52,7 +52,7 @@ func TestEnsureMakesEverything(t *testing.T) {
 	// Rule 9: the consumer has no max_deliver.
 	equal(t, "max_deliver", c.MaxDeliver, -1)
 	equal(t, "ack wait", c.AckWait, 5*time.Second)
-	equal(t, "max_ack_pending", c.MaxAckPending, 100_000)
+	equal(t, "max_ack_pending", c.MaxAckPending, -1)
 }
 
 // A calls stream that was made by a version which knew fewer subjects gets the others, and keeps what it holds.

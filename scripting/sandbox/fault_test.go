@@ -15,7 +15,7 @@ import (
 var runProbe func(name string, in scripting.Input) (*scripting.Outcome, error)
 
 // oneLayerOff is the memory of children that say that they lack a layer.
-const oneLayerOff = leastMemory + 1
+const oneLayerOff = LeastMemory + 1
 
 // faulty is the runner of children in tests: scripts named "fault X" and "probe X" are Go code that does X, as nothing
 // but a mistake in the engine could.

@@ -68,7 +68,8 @@ type Sandbox struct {
 
 var _ scripting.Runner = (*Sandbox)(nil)
 
-const leastMemory = 64 << 20
+// LeastMemory is the least that Options.Memory can be, in bytes.
+const LeastMemory = 64 << 20
 
 func (o Options) withDefaults() Options {
 	if o.Children <= 0 {
@@ -80,7 +81,7 @@ func (o Options) withDefaults() Options {
 	if o.Logger == nil {
 		o.Logger = slog.Default()
 	}
-	o.Memory = max(o.Memory, leastMemory)
+	o.Memory = max(o.Memory, LeastMemory)
 	return o
 }
 

@@ -193,14 +193,10 @@ func (p *Performer) perform(ctx context.Context, by *serving, d *stream.Delivery
 		return nil
 	}
 	crash.Here(crash.CallOpen)
-	now := p.now()
-	switch {
-	case call.First.IsZero() && d.Delivered == 1:
-		call.First = now.UTC()
-	case call.First.IsZero(): // whoever was handed it before may have sent it, at the earliest when it was published
+	if call.First.IsZero() { // whoever was handed it, or another copy of it, may have sent it, at the earliest when it was published
 		call.First = d.Message.Time.UTC()
 	}
-	if now.Sub(call.First) > s.MaxAge {
+	if p.now().Sub(call.First) > s.MaxAge {
 		return p.answer(ctx, a, call, outcomeUnknown(call, s.MaxAge))
 	}
 	if s.Never {

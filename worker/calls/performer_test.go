@@ -238,22 +238,14 @@ func TestOldCallIsNotTried(t *testing.T) {
 	tooOld.requests(t, 0)
 	stop()
 
-	// A call that was handed to someone who did not say what came of it may have been sent as well.
-	lost, fresh := r.open(t, "lost", "stripe", post("/v1/customers", "name=Ada")), (*opened)(nil)
-	taken := must(r.pool.Calls(r.ctx, "stripe", 1000, 1))(t)
-	d := must(taken.Next())(t)
-	ok(t, d.GiveBack(0))
-	taken.Stop()
-	for _, err := taken.Next(); err == nil; _, err = taken.Next() {
-		t.Error("a second delivery")
-	}
-	fresh = r.open(t, "fresh", "stripe", post("/v1/customers", "name=Ada"))
+	// Nor is one that waited as long without a try that is known: another copy of it, which the stream did not recognise, may
+	// have been sent. Its age counts from when it was queued.
+	waited := r.open(t, "waited", "stripe", post("/v1/customers", "name=Ada"))
 	p := r.performer(t, r.stripe())
 	p.now = func() time.Time { return time.Now().Add(24 * time.Hour) }
 	run(t, p)
-	lost.failure(t, job.FailureUnknown, 0)
-	equal(t, "status of one that was never handed out", fresh.answer(t).Status, 200)
-	lost.requests(t, 0)
+	waited.failure(t, job.FailureUnknown, 0)
+	waited.requests(t, 0)
 	r.settle(t, 0)
 }
 

@@ -32,7 +32,7 @@ type Service struct {
 	Attempts int           // tries before the failure is final; default 8
 	Backoff  time.Duration // wait before the second try, doubled each time with jitter; default 500ms
 	MaxWait  time.Duration // longest wait between tries, Retry-After included; default 5m
-	MaxAge   time.Duration // from the first try to the last; default 23h: Stripe forgets an Idempotency-Key after 24
+	MaxAge   time.Duration // from when the call was queued to its last try; default 23h: Stripe forgets an Idempotency-Key after 24
 	RetryOn  []string      // statuses that are tried again, such as 429 and 5xx; default 408, 409, 425, 429 and 5xx but 501
 	Never    bool          // a call is sent once at most; where its outcome is not known, its error script hears so
 

@@ -72,7 +72,7 @@ var retryFields = []field{
 	{"attempts", "Tries before the failure is final. Default 8.", number(1, 1000, func(s *calls.Service, v int) { s.Attempts = v })},
 	{"backoff", "Wait before the second try, doubled each time, with jitter. Default 500ms.", duration(func(s *calls.Service, v time.Duration) { s.Backoff = v })},
 	{"max_wait", "Longest wait between tries, Retry-After included. Default 5m.", duration(func(s *calls.Service, v time.Duration) { s.MaxWait = v })},
-	{"max_age", "From the first try to the last: APIs forget idempotency keys. Default 23h.", duration(func(s *calls.Service, v time.Duration) { s.MaxAge = v })},
+	{"max_age", "From when the call was queued to its last try: APIs forget idempotency keys. Default 23h.", duration(func(s *calls.Service, v time.Duration) { s.MaxAge = v })},
 	{"statuses", "Statuses that are tried again. Stripe-Should-Retry in an answer decides before them. Default 408, 409, 425, 429 and 5xx but 501.",
 		list(scalar(map[string]any{"type": []string{"string", "integer"}, "pattern": "^[345](xx|[0-9]{2})$"}, "a status such as 429, or a class such as 5xx",
 			func(s *calls.Service, v string) bool {
