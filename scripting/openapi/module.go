@@ -61,27 +61,29 @@ func (i *importer) largest() []string {
 	return names
 }
 
-// declaration is the service for a worker's operator.
+// declaration is the service for a worker's operator, as `thence worker --services` reads it.
 func (i *importer) declaration() (string, error) {
-	type auth struct {
-		Kind   string `yaml:"kind"`
+	type header struct {
+		Name   string `yaml:"name"`
 		Secret string `yaml:"secret"`
-		Header string `yaml:"header,omitempty"`
+	}
+	type auth struct {
+		Bearer string  `yaml:"bearer,omitempty"`
+		Header *header `yaml:"header,omitempty"`
 	}
 	type service struct {
-		Name string `yaml:"name"`
 		URL  string `yaml:"url"`
 		Auth *auth  `yaml:"auth,omitempty"`
 	}
-	s := service{Name: i.api.Name, URL: i.api.URL}
+	s := service{URL: i.api.URL}
 	switch a := i.api.Auth; {
 	case a.Header == "" || i.basic:
 	case a.Prefix == "Bearer ":
-		s.Auth = &auth{Kind: "bearer", Secret: a.Secret}
+		s.Auth = &auth{Bearer: a.Secret}
 	case a.Prefix == "":
-		s.Auth = &auth{Kind: "header", Secret: a.Secret, Header: a.Header}
+		s.Auth = &auth{Header: &header{Name: a.Header, Secret: a.Secret}}
 	}
-	body, err := yaml.Marshal(map[string][]service{"services": {s}})
+	body, err := yaml.Marshal(map[string]map[string]service{"services": {i.api.Name: s}})
 	if err != nil {
 		return "", err
 	}

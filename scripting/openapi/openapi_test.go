@@ -64,8 +64,8 @@ func TestImport(t *testing.T) {
 			t.Errorf("no note of %q in\n%s", want, notes)
 		}
 	}
-	const service = "# Acme 'Orders' 2, made from shop.yaml by thence service import.\nservices:\n    - name: acme\n      url: https://api.acme.example/v1\n" +
-		"      auth:\n        kind: header\n        secret: acme_key\n        header: X-Key\n"
+	const service = "# Acme 'Orders' 2, made from shop.yaml by thence service import.\nservices:\n    acme:\n        url: https://api.acme.example/v1\n" +
+		"        auth:\n            header:\n                name: X-Key\n                secret: acme_key\n"
 	if diff := cmp.Diff(service, made.Service); diff != "" {
 		t.Errorf("declaration (-want +got):\n%s", diff)
 	}
