@@ -63,7 +63,7 @@ gauntlet: ## Hurt real processes in every way there is (long; root for power los
 	go run ./integration_test/gauntlet -scale full -v
 
 .PHONY: gauntlet-ci
-gauntlet-ci: ## Four minutes of the gauntlet
+gauntlet-ci: ## A middle-sized part of the gauntlet
 	go run ./integration_test/gauntlet -scale ci
 
 .PHONY: calls-long

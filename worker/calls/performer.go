@@ -280,8 +280,8 @@ func (p *Performer) open(ctx context.Context, a job.Address, call job.Call) (boo
 }
 
 // retryLater puts the next try on the server's timer, and lets go of the call: nobody waits, and the wait takes no
-// place among the calls in flight. The timer's message has no Nats-Msg-Id: with one, a late copy would replace the
-// newer timer and then be taken for a repeat, and nothing would be left (rule 12).
+// place among the calls in flight. The timer's message has no Nats-Msg-Id: with one, the stream would take the next timer
+// for a repeat of the one before, and nothing would be left (rule 12).
 func (p *Performer) retryLater(ctx context.Context, a job.Address, call job.Call, s Service, got result) error {
 	call.Last = got.answer.Failure.Message
 	body, err := job.Encode(call)
