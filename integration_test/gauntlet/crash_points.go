@@ -95,23 +95,23 @@ func planCrashPoints(p planning) []*trial {
 	if p.scale == scaleSmoke {
 		points = []crash.Point{crash.CommitAfter, crash.CallSent, crash.AckBefore}
 	}
-	for _, point := range points {
-		add(point, 1, 1)
-	}
-	if p.scale == scaleSmoke {
-		return trials
-	}
-	for _, point := range points {
-		add(point, 3, 1)
-	}
-	if p.scale == scaleSmall {
-		return trials
-	}
-	for _, point := range points {
-		add(point, 1, 3)
-		add(point, 3, 3)
+	for _, servers := range pick(p.scale, []int{1}, []int{1}, []int{1, 3}, []int{1, 3}) {
+		for _, point := range points {
+			for _, workers := range workersFor(p, point, servers) {
+				add(point, workers, servers)
+			}
+		}
 	}
 	return trials
+}
+
+// workersFor is with how many workers a point is met: a full run has both, a smaller one that which the seed draws.
+func workersFor(p planning, point crash.Point, servers int) []int {
+	both := []int{1, 3}
+	if p.scale == scaleFull {
+		return both
+	}
+	return both[source(p.seed, fmt.Sprintf("%s/%s/r%d/workers", crashName, point, servers)).IntN(2):][:1]
 }
 
 // crash runs a small workload on workers of which some die at a point, and are replaced.

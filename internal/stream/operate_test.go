@@ -132,6 +132,40 @@ func TestDeadLettersRemoved(t *testing.T) {
 	}
 }
 
+// A consumer that is gone in the middle (its server was, or nobody used it for long) is made anew, where it was.
+func TestScanGoesOn(t *testing.T) {
+	p := newPool(t, Options{})
+	for i := range 3 * scanBatch {
+		ok(t, p.Publish(within(t), job.Message{Subject: fmt.Sprintf("payments.a.dead.%d", i), Data: []byte("{}")}))
+		get(p.Commit(within(t), fmt.Sprintf("c%d", i), []byte("{}"), 0))(t)
+	}
+	loseConsumers := func(stream string) {
+		s := get(p.js.Stream(within(t), stream))(t)
+		names := s.ConsumerNames(within(t))
+		for name := range names.Name() {
+			ok(t, s.DeleteConsumer(within(t), name))
+		}
+		ok(t, names.Err())
+	}
+	var seen []uint64
+	ok(t, p.DeadLetters(within(t), "", func(m job.Message) bool {
+		if seen = append(seen, m.Sequence); len(seen)%200 == 0 {
+			loseConsumers("DEAD_payments")
+		}
+		return true
+	}))
+	equal(t, "letters", len(slices.Compact(seen)), 3*scanBatch)
+	equal(t, "in order", slices.IsSorted(seen), true)
+	var names []string
+	ok(t, p.Contexts(within(t), func(name string, _ Entry) bool {
+		if names = append(names, name); len(names) == scanBatch {
+			loseConsumers("KV_payments")
+		}
+		return true
+	}))
+	equal(t, "contexts", len(slices.Compact(names)), 3*scanBatch)
+}
+
 func TestInspect(t *testing.T) {
 	p := newPool(t, Options{MaxBytes: 1 << 20})
 	p.put(t, "a", "x", nil)

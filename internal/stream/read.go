@@ -6,9 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/thence-dev/thence/internal/job"
@@ -95,17 +93,14 @@ func (p *Pool) DeadLetters(ctx context.Context, context string, fn func(job.Mess
 	if context == "" {
 		context = "*"
 	}
-	return p.each(ctx, job.DeadStream(p.Name), jetstream.OrderedConsumerConfig{
-		FilterSubjects: []string{p.Name + "." + context + ".dead.*"},
-	}, fn)
+	return p.scan(ctx, job.DeadStream(p.Name), jetstream.ConsumerConfig{FilterSubject: p.Name + "." + context + ".dead.*"}, fn)
 }
 
 // Contexts hands the last commit of every context to fn, in the order in which they were written, until fn returns
 // false.
 func (p *Pool) Contexts(ctx context.Context, fn func(name string, e Entry) bool) error {
-	return p.each(ctx, job.ContextsStream(p.Name), jetstream.OrderedConsumerConfig{
-		DeliverPolicy: jetstream.DeliverLastPerSubjectPolicy,
-	}, func(m job.Message) bool {
+	last := jetstream.ConsumerConfig{FilterSubject: "$KV." + p.Name + ".>", DeliverPolicy: jetstream.DeliverLastPerSubjectPolicy}
+	return p.scan(ctx, job.ContextsStream(p.Name), last, func(m job.Message) bool {
 		e, _ := entry(m, nil)
 		return fn(strings.TrimPrefix(m.Subject, "$KV."+p.Name+"."), e)
 	})
@@ -164,81 +159,9 @@ func (p *Pool) QueuedCalls(ctx context.Context, context string, fn func(job.Mess
 	return nil
 }
 
-// each hands over what a stream holds when it is called, by a consumer of its own.
-func (p *Pool) each(ctx context.Context, stream string, config jetstream.OrderedConsumerConfig, fn func(job.Message) bool) error {
-	s, err := p.js.Stream(ctx, stream)
-	if err != nil {
-		return p.readError(err)
-	}
-	c, err := s.OrderedConsumer(ctx, config)
-	if err != nil {
-		return err
-	}
-	return drain(ctx, c, s.CachedInfo().State.LastSeq, fn)
-}
-
 func (p *Pool) readError(err error) error {
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		return p.noPool()
 	}
 	return err
-}
-
-// removedAfter is how long a message that should be there may take before it is asked for again: it may have been removed.
-const removedAfter = time.Second
-
-// drain hands over what an ordered consumer has pending up to a sequence, and stops there.
-func drain(ctx context.Context, c jetstream.Consumer, last uint64, fn func(job.Message) bool) error {
-	if c.CachedInfo().NumPending == 0 { // it was made a moment ago
-		return nil
-	}
-	iter, err := c.Messages()
-	if err != nil {
-		return err
-	}
-	defer iter.Stop()
-	stop := context.AfterFunc(ctx, iter.Stop)
-	defer stop()
-	for none := false; ; {
-		msg, err := iter.Next(jetstream.NextMaxWait(removedAfter))
-		switch {
-		case ctx.Err() != nil:
-			return ctx.Err()
-		case errors.Is(err, nats.ErrTimeout) && none: // twice: nothing was on its way either
-			return nil
-		case errors.Is(err, nats.ErrTimeout):
-			if none, err = nothingPending(ctx, c); err != nil {
-				return err
-			}
-			continue
-		case err != nil:
-			return err
-		}
-		meta, err := msg.Metadata()
-		if err != nil {
-			return err
-		}
-		m := job.Message{Subject: msg.Subject(), Sequence: meta.Sequence.Stream, Time: meta.Timestamp, Header: msg.Headers(), Data: msg.Data()}
-		if m.Sequence > last || !fn(m) || m.Sequence == last || meta.NumPending == 0 {
-			return nil
-		}
-	}
-}
-
-// nothingPending tells whether the consumer has handed out all that there is. It asks a few times: a server of a cluster
-// that has only just made a consumer may leave the question unanswered, for ever.
-func nothingPending(ctx context.Context, c jetstream.Consumer) (none bool, err error) {
-	for range 5 {
-		var info *jetstream.ConsumerInfo
-		try, cancel := context.WithTimeout(ctx, requestTimeout/5)
-		info, err = c.Info(try)
-		cancel()
-		if err == nil {
-			return info.NumPending == 0, nil
-		}
-		if ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded) {
-			return false, err
-		}
-	}
-	return false, fmt.Errorf("ask a consumer what it has to hand out: %w", err)
 }
