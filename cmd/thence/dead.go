@@ -187,16 +187,25 @@ func (a *app) withLetter(ctx context.Context, id, by string, fn func(*operator.O
 		return usageError{err}
 	}
 	return a.withPool(at.Pool, func(p *stream.Pool) error {
-		o, err := operator.New(p, a.who(by))
+		o, l, err := a.letter(ctx, p, id, by)
 		if err != nil {
-			return usageError{err}
-		}
-		l, err := o.Find(ctx, id)
-		if err != nil {
-			return orNoPool(ctx, p, err)
+			return err
 		}
 		return fn(o, l)
 	})
+}
+
+// letter finds a letter by its id, for somebody who acts.
+func (a *app) letter(ctx context.Context, p *stream.Pool, id, by string) (*operator.Operator, operator.Letter, error) {
+	o, err := operator.New(p, a.who(by))
+	if err != nil {
+		return nil, operator.Letter{}, usageError{err}
+	}
+	l, err := o.Find(ctx, id)
+	if err != nil {
+		return nil, l, orNoPool(ctx, p, err)
+	}
+	return o, l, nil
 }
 
 // withOperator connects for a command that acts on a pool.

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/thence-dev/thence/internal/operator"
+	"github.com/thence-dev/thence/internal/stream"
 )
 
 // actFlags are those of a command that does the same to many letters.
@@ -86,37 +87,78 @@ func (a *app) actCommand(c *act, cmd *cobra.Command) *cobra.Command {
 	return cmd
 }
 
-// actOnIDs does it to the letters that are named.
+// actOnIDs does it to the letters that are named, pool by pool, at the rate that was asked for.
 func (a *app) actOnIDs(ctx context.Context, c *act, ids []string) error {
 	if c.flag.all || c.flag.which != (filterFlags{}) {
 		return usageError{fmt.Errorf("ids and filters: want one of them; with filters give POOL[.CONTEXT] (%q is an id)", ids[0])}
 	}
-	failed := 0
+	var pools []string
+	of := map[string][]string{}
 	for _, id := range ids {
-		err := a.withLetter(ctx, id, c.flag.by, func(o *operator.Operator, l operator.Letter) error {
-			if c.flag.dryRun {
-				a.printf("would %s %s: %s, script %s\n", c.verb, plain(l.ID), plain(l.Error.Reason), plain(orDash(l.Script)))
-				return nil
-			}
-			r, err := c.do(o, ctx, l)
-			if err != nil {
-				return err
-			}
-			return a.printResult(r)
-		})
-		if !leaves(err) || len(ids) == 1 {
-			if err != nil {
-				return err
-			}
-			continue
+		at, _, err := operator.ParseID(id)
+		if err != nil {
+			return usageError{err}
 		}
-		failed++
-		a.notef("%s\n", plain(err.Error()))
+		if of[at.Pool] == nil {
+			pools = append(pools, at.Pool)
+		}
+		of[at.Pool] = append(of[at.Pool], id)
+	}
+	if len(ids) == 1 {
+		return a.withPool(pools[0], func(p *stream.Pool) error { return a.actOnID(ctx, c, p, ids[0]) })
+	}
+	failed := 0
+	for _, pool := range pools {
+		err := a.withPool(pool, func(p *stream.Pool) error {
+			n, err := a.actOnEach(ctx, c, p, of[pool])
+			failed += n
+			return err
+		})
+		if err != nil {
+			return err
+		}
 	}
 	if failed > 0 {
 		return fmt.Errorf("could not %s %s of %d", c.verb, letters(failed), len(ids))
 	}
 	return nil
+}
+
+// actOnEach does it to letters of one pool. What it can't do to one it names, counts, and goes on.
+func (a *app) actOnEach(ctx context.Context, c *act, p *stream.Pool, ids []string) (failed int, err error) {
+	pace := time.NewTicker(time.Second / time.Duration(c.flag.rate))
+	defer pace.Stop()
+	for _, id := range ids {
+		select {
+		case <-pace.C:
+		case <-ctx.Done():
+			return failed, ctx.Err()
+		}
+		switch err := a.actOnID(ctx, c, p, id); {
+		case leaves(err):
+			failed++
+			a.notef("%s\n", plain(err.Error()))
+		case err != nil:
+			return failed, err
+		}
+	}
+	return failed, nil
+}
+
+func (a *app) actOnID(ctx context.Context, c *act, p *stream.Pool, id string) error {
+	o, l, err := a.letter(ctx, p, id, c.flag.by)
+	if err != nil {
+		return err
+	}
+	if c.flag.dryRun {
+		a.printf("would %s %s: %s, script %s\n", c.verb, plain(l.ID), plain(l.Error.Reason), plain(orDash(l.Script)))
+		return nil
+	}
+	r, err := c.do(o, ctx, l)
+	if err != nil {
+		return err
+	}
+	return a.printResult(r)
 }
 
 // leaves tells whether an error is about one letter, so that others can go on.

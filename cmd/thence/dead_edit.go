@@ -20,6 +20,7 @@ import (
 
 type editFlags struct {
 	source, data, by string
+	hasData          bool // --data was given, perhaps empty
 	dryRun           bool
 }
 
@@ -36,6 +37,7 @@ done. A letter that holds its context can't be edited: mend what it met and retr
   thence dead edit payments.cus_42.1764000000000017 --source fixed.tengo --data @order.json`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			flags.hasData = cmd.Flags().Changed("data")
 			if flags.source == "-" && flags.data == "@-" {
 				return usageError{errors.New("source and data can't both come from standard input")}
 			}
@@ -90,7 +92,7 @@ func (a *app) edit(ctx context.Context, o *operator.Operator, l operator.Letter,
 
 // edited is the content that the flags or the editor give, and the directory in which it is kept if an editor did.
 func (a *app) edited(ctx context.Context, l operator.Letter, old operator.Content, flags editFlags) (next operator.Content, kept string, err error) {
-	if flags.source == "" && flags.data == "" {
+	if flags.source == "" && !flags.hasData {
 		return a.openEditor(ctx, l, old)
 	}
 	next = old
@@ -99,7 +101,7 @@ func (a *app) edited(ctx context.Context, l operator.Letter, old operator.Conten
 			return next, "", fmt.Errorf("--source: %w", err)
 		}
 	}
-	if flags.data == "" {
+	if !flags.hasData {
 		return next, "", nil
 	}
 	next.Data = []byte(flags.data)

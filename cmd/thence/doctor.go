@@ -25,11 +25,11 @@ code is 1 when there is a problem.`,
   thence doctor --json`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if all {
-				o.Sample = -1
-			}
 			if err := checkDoctor(o); err != nil {
 				return usageError{err}
+			}
+			if all {
+				o.Sample = -1
 			}
 			return a.examine(cmd, o)
 		},
@@ -47,7 +47,7 @@ func checkDoctor(o doctor.Options) error {
 	if o.Stuck <= 0 {
 		return fmt.Errorf("--stuck %s: want more than 0s", o.Stuck)
 	}
-	if o.Sample == 0 || o.Sample < -1 {
+	if o.Sample < 1 {
 		return fmt.Errorf("--sample %d: want 1 or more, or --all", o.Sample)
 	}
 	for _, pool := range o.Pools {
