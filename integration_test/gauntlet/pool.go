@@ -35,7 +35,7 @@ func makePool(ctx context.Context, nc *nats.Conn, name string, replicas int, max
 	}
 	p := &pool{name: name, nc: nc, js: js}
 	o := stream.Options{Replicas: replicas, MaxBytes: maxBytes, Services: map[string]int{"api": inFlight}}
-	err = insist(ctx, "make pool "+name, func(context.Context) error {
+	err = insist(ctx, "make pool "+name, func(ctx context.Context) error {
 		p.streams, err = stream.Ensure(ctx, nc, name, o)
 		if err == nil {
 			_, err = p.streams.Keys(ctx, o)
