@@ -4,13 +4,10 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
-	"net/http/httptrace"
 	"net/url"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/thence-dev/thence/internal/job"
@@ -21,7 +18,9 @@ type client struct {
 	service Service
 	access  access
 	secrets redactor
-	http    *http.Client
+
+	transport http.RoundTripper
+	network   *network // what transport is, unless access has another
 }
 
 // access is what a client may use beside its service.
@@ -56,31 +55,25 @@ func cut(s string, n int) string {
 const userAgent = "thence (+https://github.com/thence-dev/thence)"
 
 func newClient(s Service, a access) *client {
-	c := &client{service: s, access: a}
+	c := &client{service: s, access: a, transport: a.transport}
 	if a.transport == nil {
-		a.transport = newNetwork(s, a.resolver)
+		c.network = newNetwork(s, a.resolver)
+		c.transport = c.network
 	}
-	c.http = &http.Client{Transport: a.transport, CheckRedirect: c.redirect}
 	return c
 }
 
-func (c *client) close() { c.http.CloseIdleConnections() }
+func (c *client) close() {
+	if c.network != nil {
+		c.network.CloseIdleConnections()
+	}
+}
 
 // send makes one try. What it returns holds no secret.
 func (c *client) send(ctx context.Context, call job.Call) result {
-	began := time.Now()
-	var sent atomic.Bool
-	trace := &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { sent.Store(true) }}
-	r := c.try(httptrace.WithClientTrace(ctx, trace), call)
-	if c.service.Never {
-		r = r.once(sent.Load() || c.access.transport != nil)
-	}
-	r = c.secrets.redact(r)
-	if f := r.answer.Failure; f != nil {
-		f.Type, f.Code, f.Message = cut(f.Type, 128), cut(f.Code, 128), cut(f.Message, maxMessage)
-	}
-	r.answer.Duration = float64(time.Since(began).Microseconds()) / 1000
-	return r
+	t := c.begin(ctx, call)
+	t.exchange()
+	return t.end()
 }
 
 // once is what a try means that is the only one: where it was sent and no whole answer came, nobody knows what became
@@ -93,41 +86,6 @@ func (r result) once(sent bool) result {
 	}
 	f.Type, f.Message = job.FailureUnknown, "it may have been carried out, and is not sent again: "+f.Message
 	return r
-}
-
-func (c *client) try(ctx context.Context, call job.Call) (r result) {
-	defer func() {
-		if v := recover(); v != nil { // the process would end with a text that may hold a secret
-			r = failed(job.FailureConnection, true, fmt.Sprintf("the HTTP client panicked: %v", v))
-		}
-	}()
-	timeout := c.service.Timeout
-	if t := call.Request.Timeout; t > 0 {
-		timeout = min(t, maxTimeout)
-	}
-	ctx, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
-	req, refusal := c.request(ctx, call)
-	if refusal != nil {
-		return result{answer: job.Answer{Failure: refusal}}
-	}
-	resp, err := c.http.Do(req)
-	if err != nil {
-		return c.networkFailure(err, timeout)
-	}
-	defer func() { _ = resp.Body.Close() }()
-	if resp.StatusCode == http.StatusSwitchingProtocols { // its body is the connection, which no timeout ends
-		r = failed(job.FailureConnection, false, "the API answered 101 Switching Protocols, which nobody asked for")
-		r.answer.Status = resp.StatusCode
-		return r
-	}
-	body, err := io.ReadAll(io.LimitReader(resp.Body, int64(c.service.ResponseLimit)+1))
-	if err != nil {
-		r = c.networkFailure(err, timeout)
-		r.answer.Status = resp.StatusCode
-		return r
-	}
-	return c.judge(resp, body)
 }
 
 // failed is a try without an answer.

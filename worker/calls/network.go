@@ -34,6 +34,10 @@ func newNetwork(s Service, resolver *net.Resolver) *network {
 	}
 }
 
+// connBuffer is the size of each of a connection's two buffers, in bytes. net/http's own 4 KiB are most of what a call
+// that waits takes. A usual request fits; longer lines and bodies pass through as they are.
+const connBuffer = 1 << 10
+
 // transport keeps connections for the next call, speaks HTTP/2 where it is offered, and knows no proxy: behind one the
 // address could not be checked.
 func transport(s Service, resolver *net.Resolver, e egress, roots *x509.CertPool) *http.Transport {
@@ -41,8 +45,9 @@ func transport(s Service, resolver *net.Resolver, e egress, roots *x509.CertPool
 	return &http.Transport{
 		Proxy: nil, DialContext: dialer.DialContext, ForceAttemptHTTP2: true, MaxIdleConnsPerHost: 64, MaxIdleConns: 256,
 		IdleConnTimeout: 90 * time.Second, TLSHandshakeTimeout: s.ConnectTimeout, ResponseHeaderTimeout: s.FirstByte,
-		DisableKeepAlives:      s.Never, // on a connection that was used before, net/http sends what only reads a second time
-		MaxResponseHeaderBytes: maxHeaderBytes, TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
+		DisableKeepAlives: s.Never, // on a connection that was used before, net/http sends what only reads a second time
+		ReadBufferSize:    connBuffer, WriteBufferSize: connBuffer, MaxResponseHeaderBytes: maxHeaderBytes,
+		TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
 	}
 }
 

@@ -131,16 +131,27 @@ func (p *Performer) serve(ctx, work context.Context, s *serving) error {
 			continue
 		}
 		crash.Here(crash.CallTaken)
-		under.Go(func() { p.hold(work, s, d) })
+		p.hold(d)
+		under.Go(func() {
+			if u := p.prepare(work, s, d); u != nil {
+				under.Go(func() {
+					u.try.exchange()
+					p.finish(work, u)
+				})
+			}
+		})
 	}
 }
 
-// hold keeps a call from being handed to others while it is performed.
-func (p *Performer) hold(ctx context.Context, s *serving, d *stream.Delivery) {
+// hold keeps a call from being handed to others, until let.
+func (p *Performer) hold(d *stream.Delivery) {
 	p.mu.Lock()
+	defer p.mu.Unlock()
 	p.inFlight[d] = struct{}{}
-	p.mu.Unlock()
-	err := p.perform(ctx, s, d)
+}
+
+// let ends a call's message, or gives it back, as err says: nil is a call that has served.
+func (p *Performer) let(ctx context.Context, d *stream.Delivery, err error) {
 	p.mu.Lock()
 	delete(p.inFlight, d)
 	p.mu.Unlock()
@@ -171,55 +182,6 @@ func (p *Performer) renew(ctx context.Context) {
 		}
 		p.mu.Unlock()
 	}
-}
-
-// perform takes a call through one try. When it returns nil the call's message has served: the answer is on the
-// stream, or the next try is on the server's timer, or the call is closed. Any error leaves the message for another
-// time.
-func (p *Performer) perform(ctx context.Context, by *serving, d *stream.Delivery) error {
-	s := by.service
-	a, call, err := p.read(d.Message)
-	if err != nil {
-		return p.bury(ctx, d.Message, err)
-	}
-	looked := p.now()
-	open, err := p.open(ctx, a, call)
-	if err != nil {
-		return err
-	}
-	if !open {
-		crash.Here(crash.CallClosed)
-		p.config.Logger.Debug("call is closed, not sent", "context", a.Context, "call", call.ID)
-		return nil
-	}
-	crash.Here(crash.CallOpen)
-	if call.First.IsZero() { // whoever was handed it, or another copy of it, may have sent it, at the earliest when it was published
-		call.First = d.Message.Time.UTC()
-	}
-	if p.now().Sub(call.First) > s.MaxAge {
-		return p.answer(ctx, a, call, outcomeUnknown(call, s.MaxAge))
-	}
-	if s.Never {
-		switch first, err := p.claim(ctx, a, call); {
-		case err != nil:
-			return err
-		case !first:
-			return p.answer(ctx, a, call, begunBefore(call))
-		}
-	}
-	call.Attempt++
-	p.config.Logger.Debug("call is sent", "context", a.Context, "service", s.Name, "call", call.ID, "attempt", call.Attempt, "looked", looked)
-	got := by.client.send(ctx, call)
-	if ctx.Err() != nil {
-		return ctx.Err()
-	}
-	crash.Here(crash.CallSent)
-	p.logTry(a, call, got)
-	p.slowDown(ctx, s, got)
-	if got.retry && call.Attempt < s.Attempts {
-		return p.retryLater(ctx, a, call, s, got)
-	}
-	return p.answer(ctx, a, call, got.answer)
 }
 
 // read reads a call's message, which only a worker can have made.
@@ -258,25 +220,6 @@ func (p *Performer) bury(ctx context.Context, m job.Message, why error) error {
 		return err
 	}
 	return p.config.Streams.Publish(ctx, job.Message{Subject: a.DeadSubject(id), Data: body})
-}
-
-// open asks the context's leader whether the call still waits for its answer (rule 11). An answer that is older than
-// the commit which opened the call is no answer: it is asked again.
-func (p *Performer) open(ctx context.Context, a job.Address, call job.Call) (bool, error) {
-	for wait := 5 * time.Millisecond; ; wait = min(2*wait, time.Second) {
-		entry, err := p.config.Streams.ContextFromLeader(ctx, a.Context)
-		if err == nil && entry.Revision >= call.Revision {
-			if entry.Data == nil {
-				return false, nil // the context was deleted by an operator
-			}
-			c, err := job.DecodeCommit(entry.Data)
-			_, open := c.Calls[call.ID]
-			return open, err
-		}
-		if err := pause(ctx, wait); err != nil {
-			return false, err
-		}
-	}
 }
 
 // retryLater puts the next try on the server's timer, and lets go of the call: nobody waits, and the wait takes no

@@ -1,0 +1,94 @@
+package calls
+
+import (
+	"context"
+
+	"github.com/thence-dev/thence/internal/crash"
+	"github.com/thence-dev/thence/internal/job"
+	"github.com/thence-dev/thence/internal/stream"
+)
+
+// underway is a call from its first look to its answer, and all that is kept of it meanwhile: a worker may have ten
+// thousand of them that wait.
+type underway struct {
+	by       *serving
+	delivery *stream.Delivery // its message without header and data: call has what is needed of them
+	address  job.Address
+	call     job.Call
+	try      *try
+}
+
+// prepare takes a call up to its try. It returns nil when there is nothing to send, and the call's message is done with.
+//
+// The try itself belongs on another goroutine. The stack of this one has grown by what it read, and a stack does not
+// shrink enough while somebody waits deep in net/http.
+func (p *Performer) prepare(ctx context.Context, by *serving, d *stream.Delivery) *underway {
+	u := &underway{by: by, delivery: d}
+	if send, err := p.look(ctx, u); !send {
+		p.let(ctx, d, err)
+		return nil
+	}
+	u.try = by.client.begin(ctx, u.call)
+	return u
+}
+
+// look tells whether a call is to be sent. Where it is not and there is no error, the call's message has served: the
+// answer is on the stream, or the call is closed. Any error leaves the message for another time.
+func (p *Performer) look(ctx context.Context, u *underway) (send bool, err error) {
+	s, m := u.by.service, &u.delivery.Message
+	if u.address, u.call, err = p.read(*m); err != nil {
+		return false, p.bury(ctx, *m, err)
+	}
+	m.Header, m.Data = nil, nil
+	a, call := u.address, &u.call
+	looked := p.now()
+	open, err := p.open(ctx, a, call)
+	if err != nil {
+		return false, err
+	}
+	if !open {
+		crash.Here(crash.CallClosed)
+		p.config.Logger.Debug("call is closed, not sent", "context", a.Context, "call", call.ID)
+		return false, nil
+	}
+	crash.Here(crash.CallOpen)
+	if call.First.IsZero() { // whoever was handed it, or another copy of it, may have sent it, at the earliest when it was published
+		call.First = m.Time.UTC()
+	}
+	if p.now().Sub(call.First) > s.MaxAge {
+		return false, p.answer(ctx, a, *call, outcomeUnknown(*call, s.MaxAge))
+	}
+	if s.Never {
+		switch first, err := p.claim(ctx, a, *call); {
+		case err != nil:
+			return false, err
+		case !first:
+			return false, p.answer(ctx, a, *call, begunBefore(*call))
+		}
+	}
+	call.Attempt++
+	p.config.Logger.Debug("call is sent", "context", a.Context, "service", s.Name, "call", call.ID, "attempt", call.Attempt, "looked", looked)
+	return true, nil
+}
+
+// finish ends a call whose try has ended, and its message.
+func (p *Performer) finish(ctx context.Context, u *underway) {
+	p.let(ctx, u.delivery, p.settle(ctx, u))
+}
+
+// settle puts on the stream what came of a try: the answer, or the timer of the next try. When it returns nil the
+// call's message has served; any error leaves it for another time.
+func (p *Performer) settle(ctx context.Context, u *underway) error {
+	got := u.try.end()
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	crash.Here(crash.CallSent)
+	s := u.by.service
+	p.logTry(u.address, u.call, got)
+	p.slowDown(ctx, s, got)
+	if got.retry && u.call.Attempt < s.Attempts {
+		return p.retryLater(ctx, u.address, u.call, s, got)
+	}
+	return p.answer(ctx, u.address, u.call, got.answer)
+}
