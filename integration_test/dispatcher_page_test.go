@@ -16,7 +16,7 @@ func TestDispatcherPage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir, err := os.MkdirTemp(filepath.Join(root, "integration_test"), "_page-") // no part of ./...
+	dir, err := os.MkdirTemp(filepath.Join(root, "integration_test"), "_page-") //nolint:usetesting // inside the module, and no part of ./...
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -82,13 +82,15 @@ func (a *app) authentication() ([]nats.Option, error) {
 }
 
 // connect opens a connection for one command, and fails at once when there is no server. The caller closes it.
-func (a *app) connect(name string) (*nats.Conn, error) {
+func (a *app) connect(name string) (*nats.Conn, error) { return a.connectWithin(name, 5*time.Second) }
+
+func (a *app) connectWithin(name string, timeout time.Duration) (*nats.Conn, error) {
 	opts, err := a.authentication()
 	if err != nil {
 		return nil, err
 	}
 	server := a.serverURL()
-	nc, err := nats.Connect(server, append(opts, nats.Name("thence "+name), nats.Timeout(5*time.Second))...)
+	nc, err := nats.Connect(server, append(opts, nats.Name("thence "+name), nats.Timeout(timeout))...)
 	if err != nil {
 		return nil, connectError(server, err)
 	}
