@@ -36,8 +36,8 @@
 //
 // A script has one clock, its job's time, which [Job] sets. The rest of time is the server's and can't be turned: the
 // time-outs of calls and the timers of retries run in real time. So services are declared here with a back-off of a
-// millisecond. A retry then takes the server's timer, some 200 ms, whatever back-off production has; a test of
-// time-outs sets a short [worker.Service] Timeout, and has the API [Route.Hang].
+// millisecond. A retry then takes what the server's timer takes, a quarter of a second, whatever back-off production has; a
+// test of time-outs sets a short [worker.Service] Timeout, and has the API [Route.Hang].
 package thencetest
 
 import (
