@@ -16,6 +16,7 @@ import (
 
 	"github.com/thence-dev/thence/flows"
 	"github.com/thence-dev/thence/scripting"
+	"github.com/thence-dev/thence/thencetest"
 )
 
 var update = flag.Bool("update", false, "write the table of scripts in README.md again")
@@ -284,10 +285,12 @@ func onlyCall(t *testing.T, out *scripting.Outcome) *scripting.Call {
 	return out.Effects[0].Call
 }
 
-func wantCall(t *testing.T, out *scripting.Outcome, url, body, then string) {
+func wantCall(t *testing.T, calls []scripting.Call, url, body, then string) {
 	t.Helper()
-	c := onlyCall(t, out)
-	if c.URL != url || string(c.Body) != body || c.Then != then || c.Catch != "checkout_failed" {
+	if len(calls) != 1 {
+		t.Fatalf("want one call, got %+v", calls)
+	}
+	if c := calls[0]; c.URL != url || string(c.Body) != body || c.Then != then || c.Catch != "checkout_failed" {
 		t.Errorf("call %s %s %s then %s catch %s\nwant POST %s %s then %s", c.Method, c.URL, c.Body, c.Then, c.Catch, url, body, then)
 	}
 }
@@ -299,38 +302,39 @@ func wantResult(t *testing.T, out *scripting.Outcome, want string) {
 	}
 }
 
-// TestCheckout follows a checkout, feeding the answers by hand.
+// TestCheckout follows a checkout from script to script.
 func TestCheckout(t *testing.T) {
 	const stripe = "https://api.stripe.com/v1/"
-	out := run(t, job{script: "checkout",
-		data: `{"email":"ada@example.com","amount":2000,"currency":"usd","price":"price_monthly","payment_method":"pm_card_visa"}`})
-	wantCall(t, out, stripe+"customers", "email=ada%40example.com", "checkout_customer_created")
-	wantState(t, out, `{`+order("started")+`}`)
-	wantResult(t, out, `{"status":"started"}`)
+	ran["checkout_customer_created"] = true
+	out := thencetest.Run(t, thencetest.Job{Script: "checkout", Data: thencetest.JSON(
+		`{"email":"ada@example.com","amount":2000,"currency":"usd","price":"price_monthly","payment_method":"pm_card_visa"}`)})
+	wantCall(t, out.Calls, stripe+"customers", "email=ada%40example.com", "checkout_customer_created")
+	out.WantState(`{` + order("started") + `}`)
+	out.WantResult(`{"status":"started"}`)
 
-	out = run(t, job{script: onlyCall(t, out).Then, data: `{"id":"cus_1"}`, state: string(out.State)})
-	wantCall(t, out, stripe+"payment_intents", "amount=2000&automatic_payment_methods[allow_redirects]=never&"+
+	out = out.Answer(0, `{"id":"cus_1"}`)
+	wantCall(t, out.Calls, stripe+"payment_intents", "amount=2000&automatic_payment_methods[allow_redirects]=never&"+
 		"automatic_payment_methods[enabled]=true&confirm=true&currency=usd&customer=cus_1&payment_method=pm_card_visa", "checkout_paid")
-	wantState(t, out, `{`+order("paying")+`,"customer_id":"cus_1"}`)
+	out.WantState(`{` + order("paying") + `,"customer_id":"cus_1"}`)
 
-	out = run(t, job{script: onlyCall(t, out).Then, data: `{"id":"pi_1","status":"succeeded"}`, state: string(out.State)})
-	wantCall(t, out, stripe+"subscriptions", "customer=cus_1&default_payment_method=pm_card_visa&items[0][price]=price_monthly",
+	out = out.Answer(0, `{"id":"pi_1","status":"succeeded"}`)
+	wantCall(t, out.Calls, stripe+"subscriptions", "customer=cus_1&default_payment_method=pm_card_visa&items[0][price]=price_monthly",
 		"checkout_subscribed")
-	wantResult(t, out, `{"payment_intent":"pi_1","status":"paid"}`)
+	out.WantResult(`{"payment_intent":"pi_1","status":"paid"}`)
 
-	out = run(t, job{script: onlyCall(t, out).Then, data: `{"id":"sub_1","status":"active"}`, state: string(out.State)})
-	wantState(t, out, `{`+order("completed")+`,"customer_id":"cus_1","payment_intent_id":"pi_1",`+
-		`"payment_intent_next":"nothing: the payment is made","payment_intent_status":"succeeded","subscription_id":"sub_1",`+
+	out = out.Answer(0, `{"id":"sub_1","status":"active"}`)
+	out.WantState(`{` + order("completed") + `,"customer_id":"cus_1","payment_intent_id":"pi_1",` +
+		`"payment_intent_next":"nothing: the payment is made","payment_intent_status":"succeeded","subscription_id":"sub_1",` +
 		`"subscription_next":"nothing: the subscription runs","subscription_status":"active"}`)
-	wantResult(t, out, `{"customer":"cus_1","payment_intent":"pi_1","status":"completed","subscription":"sub_1","subscription_status":"active"}`)
-	if len(out.Effects) != 0 {
-		t.Errorf("the last script asks for %+v", out.Effects)
+	out.WantResult(`{"customer":"cus_1","payment_intent":"pi_1","status":"completed","subscription":"sub_1","subscription_status":"active"}`)
+	if len(out.Calls)+len(out.Jobs) != 0 {
+		t.Errorf("the last script asks for %+v and %+v", out.Calls, out.Jobs)
 	}
 }
 
 func TestCheckoutOfKnownCustomer(t *testing.T) {
 	out := run(t, job{script: "checkout", data: `{"customer":"cus_9","amount":500,"currency":"eur","price":"price_1"}`})
-	wantCall(t, out, "https://api.stripe.com/v1/payment_intents", "amount=500&currency=eur&customer=cus_9", "checkout_paid")
+	wantCall(t, []scripting.Call{*onlyCall(t, out)}, "https://api.stripe.com/v1/payment_intents", "amount=500&currency=eur&customer=cus_9", "checkout_paid")
 	if got := string(onlyCall(t, out).Tag); got != `{"step":"create_payment_intent"}` {
 		t.Errorf("tag %s", got)
 	}
