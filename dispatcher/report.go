@@ -20,12 +20,17 @@ const (
 	Done      Status = "done"
 	Dead      Status = "dead"      // it could not run; see Report.Error
 	Duplicate Status = "duplicate" // its id was taken before, and that job's outcome stands
+	Late      Status = "late"      // the answer of a call that was not open any more; it changed nothing
 )
 
 // Report is what is known of a job.
 type Report struct {
 	ID       string
+	Sequence uint64 // the job's place in the pool's stream
 	Status   Status
+	Caller   string          // who says to have published it; of an answer the service, which is proven
+	Call     string          // the call that it answered, if it is an answer
+	Failed   string          // how that call failed, by type, if it did
 	Script   string          // what ran; of inline source "inline-" and a part of its digest
 	Release  string          // of the script library
 	Worker   string          // the process that ran it
@@ -84,7 +89,7 @@ func (d *Dispatcher) look(ctx context.Context, r Receipt, wait bool) (Report, er
 	if err != nil {
 		return Report{}, err
 	}
-	report := Report{ID: r.ID, Status: Pending}
+	report := Report{ID: r.ID, Sequence: r.Sequence, Status: Pending}
 	var stop error
 	err = pool.Watch(ctx, r.Context, func(e stream.Entry) bool {
 		if e.Revision == 0 {
@@ -123,7 +128,8 @@ func (r Receipt) check() error {
 
 func reportOf(r job.Report, revision uint64) Report {
 	out := Report{
-		ID: r.Job, Status: Done, Script: r.Script, Release: r.Release, Worker: r.Worker, Started: r.Started,
+		ID: r.Job, Sequence: r.Sequence, Status: Done, Caller: r.Caller, Call: r.Call, Failed: r.Failed,
+		Script: r.Script, Release: r.Release, Worker: r.Worker, Started: r.Started,
 		Took: time.Duration(r.Took * float64(time.Millisecond)), Output: r.Output, Result: r.Result, Revision: revision,
 	}
 	switch r.Outcome {
@@ -132,6 +138,8 @@ func reportOf(r job.Report, revision uint64) Report {
 		out.Error = jobError(r.Job, r.Error)
 	case job.OutcomeDuplicate:
 		out.Status = Duplicate
+	case job.OutcomeLate:
+		out.Status = Late
 	}
 	return out
 }
@@ -158,7 +166,7 @@ func fromDeadLetter(ctx context.Context, pool *stream.Pool, r Receipt) (Report, 
 		return Report{}, fmt.Errorf("dead letter %s: %w", m.Subject, err)
 	}
 	return Report{
-		ID: letter.Job, Status: Dead, Script: letter.Script, Release: letter.Release, Worker: letter.Worker, Started: letter.Time,
+		ID: letter.Job, Sequence: r.Sequence, Status: Dead, Caller: letter.Caller, Script: letter.Script, Release: letter.Release, Worker: letter.Worker, Started: letter.Time,
 		Error: jobError(letter.Job, &letter.Error),
 	}, nil
 }

@@ -2,6 +2,7 @@ package flows_test
 
 import (
 	"encoding/json"
+	"flag"
 	"fmt"
 	"io/fs"
 	"os"
@@ -15,7 +16,10 @@ import (
 
 	"github.com/thence-dev/thence/flows"
 	"github.com/thence-dev/thence/scripting"
+	"github.com/thence-dev/thence/thencetest"
 )
+
+var update = flag.Bool("update", false, "write the table of scripts in README.md again")
 
 var (
 	library = must(scripting.NewLibrary(flows.FS))
@@ -62,6 +66,7 @@ func TestAnswersAreStored(t *testing.T) {
 	customer := `{"id":"cus_1","object":"customer"}`
 	intent := func(status string) string { return fmt.Sprintf(`{"id":"pi_1","status":%q}`, status) }
 	subscription := func(status string) string { return fmt.Sprintf(`{"id":"sub_1","status":%q}`, status) }
+	refund := func(status string) string { return fmt.Sprintf(`{"id":"re_1","status":%q}`, status) }
 	page := `{"object":"list","data":[{"id":"a_1"},{"id":"a_2"}],"has_more":true}`
 	failed := `{"last_error":{"kind":"api"}}`
 
@@ -101,6 +106,35 @@ func TestAnswersAreStored(t *testing.T) {
 			`{"subscription_id":"sub_1","subscription_next":"nothing until the trial ends","subscription_status":"trialing"}`},
 		{"new_cancel_subscription_response", subscription("canceled"), "",
 			`{"subscription_id":"sub_1","subscription_next":"nothing: the subscription has ended","subscription_status":"canceled"}`},
+		{"new_create_product_response", `{"id":"prod_1","active":true}`, failed, `{"product_active":true,"product_id":"prod_1"}`},
+		{"new_retrieve_product_response", `{"id":"prod_1","deleted":true}`, `{"product_active":true,"product_id":"prod_1"}`, `{}`},
+		{"new_update_product_response", `{"id":"prod_1","active":false}`, "", `{"product_active":false,"product_id":"prod_1"}`},
+		{"new_delete_product_response", `{"id":"prod_1","deleted":true}`, `{"n":1,"product_active":true,"product_id":"prod_1"}`, `{"n":1}`},
+		{"new_list_products_response", page, "", `{"products":["a_1","a_2"],"products_more":true}`},
+
+		{"new_create_price_response", `{"id":"price_1","active":true}`, failed, `{"price_active":true,"price_id":"price_1"}`},
+		{"new_retrieve_price_response", `{"id":"price_1","active":true}`, "", `{"price_active":true,"price_id":"price_1"}`},
+		{"new_update_price_response", `{"id":"price_1","active":false}`, "", `{"price_active":false,"price_id":"price_1"}`},
+		{"new_list_prices_response", page, "", `{"prices":["a_1","a_2"],"prices_more":true}`},
+
+		{"new_create_coupon_response", `{"id":"HALF","valid":true}`, failed, `{"coupon_id":"HALF","coupon_valid":true}`},
+		{"new_retrieve_coupon_response", `{"id":"HALF","valid":false}`, "", `{"coupon_id":"HALF","coupon_valid":false}`},
+		{"new_update_coupon_response", `{"id":"HALF","valid":true}`, "", `{"coupon_id":"HALF","coupon_valid":true}`},
+		{"new_delete_coupon_response", `{"id":"HALF","deleted":true}`, `{"coupon_id":"HALF","coupon_valid":true}`, `{}`},
+		{"new_list_coupons_response", page, "", `{"coupons":["a_1","a_2"],"coupons_more":true}`},
+
+		{"new_create_refund_response", refund("succeeded"), failed,
+			`{"refund_id":"re_1","refund_next":"nothing: the money is on its way back","refund_status":"succeeded"}`},
+		{"new_retrieve_refund_response", refund("failed"), failed,
+			`{"last_error":{"kind":"api"},"refund_id":"re_1","refund_next":"give the money back by another way","refund_status":"failed"}`},
+		{"new_update_refund_response", refund("pending"), "",
+			`{"refund_id":"re_1","refund_next":"wait for the bank","refund_status":"pending"}`},
+		{"new_cancel_refund_response", refund("canceled"), "",
+			`{"refund_id":"re_1","refund_next":"nothing: the refund is cancelled","refund_status":"canceled"}`},
+		{"new_cancel_refund_response", refund("requires_action"), "",
+			`{"refund_id":"re_1","refund_next":"have the customer say where the money goes","refund_status":"requires_action"}`},
+		{"new_list_refunds_response", page, "", `{"refunds":["a_1","a_2"],"refunds_more":true}`},
+
 		{"new_list_subscriptions_response", `{"data":[],"has_more":false}`, "", `{"subscriptions":[],"subscriptions_more":false}`},
 	}
 	for _, tt := range tests {
@@ -113,12 +147,14 @@ func TestAnswersAreStored(t *testing.T) {
 // TestOtherAnswersAreStored is about operations that have no script of their own.
 func TestOtherAnswersAreStored(t *testing.T) {
 	tests := []struct{ operation, data, state, want string }{
-		{"create_refund", `{"object":"refund","id":"re_1","status":"succeeded"}`, `{"last_error":{"kind":"api"}}`,
-			`{"refund_id":"re_1","refund_status":"succeeded"}`},
+		{"create_invoice", `{"object":"invoice","id":"in_1","status":"draft"}`, `{"last_error":{"kind":"api"}}`,
+			`{"invoice_id":"in_1","invoice_status":"draft"}`},
+		{"create_charge_refund", `{"object":"refund","id":"re_1","status":"succeeded"}`, "",
+			`{"refund_id":"re_1","refund_next":"nothing: the money is on its way back","refund_status":"succeeded"}`},
 		{"create_checkout_session", `{"object":"checkout.session","id":"cs_1","status":null}`, "", `{"checkout_session_id":"cs_1"}`},
-		{"delete_coupon", `{"object":"coupon","id":"c_1","deleted":true}`, `{"coupon_id":"c_1","n":1}`, `{"n":1}`},
-		{"list_refunds", `{"object":"list","data":[{"id":"re_1"},{"id":"re_2"}],"has_more":true}`, "",
-			`{"refunds":["re_1","re_2"],"refunds_more":true}`},
+		{"delete_invoice", `{"object":"invoice","id":"in_1","deleted":true}`, `{"invoice_id":"in_1","invoice_status":"draft","n":1}`, `{"n":1}`},
+		{"list_invoices", `{"object":"list","data":[{"id":"in_1"},{"id":"in_2"}],"has_more":true}`, "",
+			`{"invoices":["in_1","in_2"],"invoices_more":true}`},
 		{"search_customers", `{"object":"search_result","data":[{"id":"cus_1"}]}`, "", `{"customers":["cus_1"],"customers_more":false}`},
 		{"increment_payment_intent_authorization", `{"object":"payment_intent","id":"pi_1","status":"requires_capture"}`, "",
 			`{"payment_intent_id":"pi_1","payment_intent_next":"capture the money","payment_intent_status":"requires_capture"}`},
@@ -135,14 +171,14 @@ func TestOtherAnswersAreStored(t *testing.T) {
 // TestScriptsForAllOfStripe calls an operation that has no script of its own.
 func TestScriptsForAllOfStripe(t *testing.T) {
 	out, err := engine.Run(t.Context(), scripting.Input{Script: scripting.Script{
-		Source: `import("stripe").refunds.create({payment_intent: "pi_1"})`}})
+		Source: `import("stripe").invoices.create({customer: "cus_1"})`}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c := onlyCall(t, out); c.Operation != "create_refund" || c.Then != "new_stripe_response" || c.Catch != "new_stripe_error" {
+	if c := onlyCall(t, out); c.Operation != "create_invoice" || c.Then != "new_stripe_response" || c.Catch != "new_stripe_error" {
 		t.Errorf("got %+v", c)
 	}
-	if out := run(t, job{script: "new_stripe_error", operation: "create_refund", failure: missing}); !strings.Contains(string(out.State), `"operation":"create_refund"`) {
+	if out := run(t, job{script: "new_stripe_error", operation: "create_invoice", failure: missing}); !strings.Contains(string(out.State), `"operation":"create_invoice"`) {
 		t.Errorf("got %s", out.State)
 	}
 }
@@ -161,10 +197,12 @@ func TestFailuresAreStored(t *testing.T) {
 			continue
 		}
 		t.Run(name, func(t *testing.T) {
-			out := run(t, job{script: name, failure: missing, state: `{"customer_id":"cus_1"}`})
+			out := run(t, job{script: name, failure: missing, state: `{"coupon_id":"HALF","customer_id":"cus_1","product_id":"prod_1"}`})
 			var state struct {
 				LastError struct{ Operation, Kind, Code, Message string } `json:"last_error"`
 				Customer  string                                          `json:"customer_id"`
+				Coupon    string                                          `json:"coupon_id"`
+				Product   string                                          `json:"product_id"`
 			}
 			if err := json.Unmarshal(out.State, &state); err != nil {
 				t.Fatal(err)
@@ -175,8 +213,10 @@ func TestFailuresAreStored(t *testing.T) {
 			if state.LastError.Kind != "invalid" || state.LastError.Code != "resource_missing" {
 				t.Errorf("last_error = %+v", state.LastError)
 			}
-			if gone := name == "new_delete_customer_error"; gone != (state.Customer == "") {
-				t.Errorf("customer_id = %q", state.Customer)
+			for what, id := range map[string]string{"customer": state.Customer, "coupon": state.Coupon, "product": state.Product} {
+				if gone := name == "new_delete_"+what+"_error"; gone != (id == "") {
+					t.Errorf("%s_id = %q", what, id)
+				}
 			}
 		})
 	}
@@ -245,10 +285,12 @@ func onlyCall(t *testing.T, out *scripting.Outcome) *scripting.Call {
 	return out.Effects[0].Call
 }
 
-func wantCall(t *testing.T, out *scripting.Outcome, url, body, then string) {
+func wantCall(t *testing.T, calls []scripting.Call, url, body, then string) {
 	t.Helper()
-	c := onlyCall(t, out)
-	if c.URL != url || string(c.Body) != body || c.Then != then || c.Catch != "checkout_failed" {
+	if len(calls) != 1 {
+		t.Fatalf("want one call, got %+v", calls)
+	}
+	if c := calls[0]; c.URL != url || string(c.Body) != body || c.Then != then || c.Catch != "checkout_failed" {
 		t.Errorf("call %s %s %s then %s catch %s\nwant POST %s %s then %s", c.Method, c.URL, c.Body, c.Then, c.Catch, url, body, then)
 	}
 }
@@ -260,38 +302,39 @@ func wantResult(t *testing.T, out *scripting.Outcome, want string) {
 	}
 }
 
-// TestCheckout follows a checkout, feeding the answers by hand.
+// TestCheckout follows a checkout from script to script.
 func TestCheckout(t *testing.T) {
 	const stripe = "https://api.stripe.com/v1/"
-	out := run(t, job{script: "checkout",
-		data: `{"email":"ada@example.com","amount":2000,"currency":"usd","price":"price_monthly","payment_method":"pm_card_visa"}`})
-	wantCall(t, out, stripe+"customers", "email=ada%40example.com", "checkout_customer_created")
-	wantState(t, out, `{`+order("started")+`}`)
-	wantResult(t, out, `{"status":"started"}`)
+	ran["checkout_customer_created"] = true
+	out := thencetest.Run(t, thencetest.Job{Script: "checkout", Data: thencetest.JSON(
+		`{"email":"ada@example.com","amount":2000,"currency":"usd","price":"price_monthly","payment_method":"pm_card_visa"}`)})
+	wantCall(t, out.Calls, stripe+"customers", "email=ada%40example.com", "checkout_customer_created")
+	out.WantState(`{` + order("started") + `}`)
+	out.WantResult(`{"status":"started"}`)
 
-	out = run(t, job{script: onlyCall(t, out).Then, data: `{"id":"cus_1"}`, state: string(out.State)})
-	wantCall(t, out, stripe+"payment_intents", "amount=2000&automatic_payment_methods[allow_redirects]=never&"+
+	out = out.Answer(0, `{"id":"cus_1"}`)
+	wantCall(t, out.Calls, stripe+"payment_intents", "amount=2000&automatic_payment_methods[allow_redirects]=never&"+
 		"automatic_payment_methods[enabled]=true&confirm=true&currency=usd&customer=cus_1&payment_method=pm_card_visa", "checkout_paid")
-	wantState(t, out, `{`+order("paying")+`,"customer_id":"cus_1"}`)
+	out.WantState(`{` + order("paying") + `,"customer_id":"cus_1"}`)
 
-	out = run(t, job{script: onlyCall(t, out).Then, data: `{"id":"pi_1","status":"succeeded"}`, state: string(out.State)})
-	wantCall(t, out, stripe+"subscriptions", "customer=cus_1&default_payment_method=pm_card_visa&items[0][price]=price_monthly",
+	out = out.Answer(0, `{"id":"pi_1","status":"succeeded"}`)
+	wantCall(t, out.Calls, stripe+"subscriptions", "customer=cus_1&default_payment_method=pm_card_visa&items[0][price]=price_monthly",
 		"checkout_subscribed")
-	wantResult(t, out, `{"payment_intent":"pi_1","status":"paid"}`)
+	out.WantResult(`{"payment_intent":"pi_1","status":"paid"}`)
 
-	out = run(t, job{script: onlyCall(t, out).Then, data: `{"id":"sub_1","status":"active"}`, state: string(out.State)})
-	wantState(t, out, `{`+order("completed")+`,"customer_id":"cus_1","payment_intent_id":"pi_1",`+
-		`"payment_intent_next":"nothing: the payment is made","payment_intent_status":"succeeded","subscription_id":"sub_1",`+
+	out = out.Answer(0, `{"id":"sub_1","status":"active"}`)
+	out.WantState(`{` + order("completed") + `,"customer_id":"cus_1","payment_intent_id":"pi_1",` +
+		`"payment_intent_next":"nothing: the payment is made","payment_intent_status":"succeeded","subscription_id":"sub_1",` +
 		`"subscription_next":"nothing: the subscription runs","subscription_status":"active"}`)
-	wantResult(t, out, `{"customer":"cus_1","payment_intent":"pi_1","status":"completed","subscription":"sub_1","subscription_status":"active"}`)
-	if len(out.Effects) != 0 {
-		t.Errorf("the last script asks for %+v", out.Effects)
+	out.WantResult(`{"customer":"cus_1","payment_intent":"pi_1","status":"completed","subscription":"sub_1","subscription_status":"active"}`)
+	if len(out.Calls)+len(out.Jobs) != 0 {
+		t.Errorf("the last script asks for %+v and %+v", out.Calls, out.Jobs)
 	}
 }
 
 func TestCheckoutOfKnownCustomer(t *testing.T) {
 	out := run(t, job{script: "checkout", data: `{"customer":"cus_9","amount":500,"currency":"eur","price":"price_1"}`})
-	wantCall(t, out, "https://api.stripe.com/v1/payment_intents", "amount=500&currency=eur&customer=cus_9", "checkout_paid")
+	wantCall(t, []scripting.Call{*onlyCall(t, out)}, "https://api.stripe.com/v1/payment_intents", "amount=500&currency=eur&customer=cus_9", "checkout_paid")
 	if got := string(onlyCall(t, out).Tag); got != `{"step":"create_payment_intent"}` {
 		t.Errorf("tag %s", got)
 	}
@@ -339,9 +382,37 @@ func TestCheckoutFails(t *testing.T) {
 	wantResult(t, out, `{"kind":"invalid","message":"No such customer","status":"failed","step":"create_subscription"}`)
 }
 
+// TestBuilders runs the chains of README.md: they ask for what the maps ask for.
+func TestBuilders(t *testing.T) {
+	page, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(page), "```tengo\n")
+	source, _, found := strings.Cut(rest, "```")
+	if !found {
+		t.Fatal("README.md has no block of tengo")
+	}
+	out, err := engine.Run(t.Context(), scripting.Input{Script: scripting.Script{Source: source}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, e := range out.Effects {
+		got = append(got, strings.Join([]string{e.Call.Operation, string(e.Call.Body), e.Call.Then, e.Call.Catch}, " "))
+	}
+	want := []string{
+		"create_payment_intent amount=2000&currency=usd&customer=cus_123 new_create_payment_intent_response new_create_payment_intent_error",
+		"create_subscription customer=cus_123&items[0][price]=price_monthly checkout_subscribed checkout_failed",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("calls (-want +got):\n%s", diff)
+	}
+}
+
 // imported are the scripts that others import.
-var imported = []string{"checkout_pay", "checkout_status", "stripe_answer", "stripe_customer", "stripe_failure", "stripe_page",
-	"stripe_payment_intent", "stripe_subscription"}
+var imported = []string{"checkout_pay", "checkout_status", "stripe_answer", "stripe_coupon", "stripe_customer", "stripe_failure",
+	"stripe_page", "stripe_payment_intent", "stripe_price", "stripe_product", "stripe_refund", "stripe_subscription"}
 
 func TestImportedScriptsRunAlone(t *testing.T) {
 	for _, name := range imported {
@@ -353,31 +424,78 @@ func TestImportedScriptsRunAlone(t *testing.T) {
 
 // TestEveryScript comes last in the file: it knows what the other tests have run.
 func TestEveryScript(t *testing.T) {
-	header := regexp.MustCompile(`^// (Runs when |Imported by |[A-Z].* Stores )`)
-	readme, err := os.ReadFile("README.md")
-	if err != nil {
-		t.Fatal(err)
+	header := regexp.MustCompile(`^(Runs when |Imported by |[A-Z].* Stores )`)
+	var table strings.Builder
+	table.WriteString("| script | |\n|---|---|\n")
+	for _, name := range shipped(t) {
+		comment := topComment(t, name)
+		if !header.MatchString(comment) {
+			t.Errorf("%s: its comment does not say when it runs and what it stores", name)
+		}
+		if !ran[name] && !testing.Short() && allRan() {
+			t.Errorf("%s: no test runs it", name)
+		}
+		if slices.Contains(imported, name) != strings.HasPrefix(comment, "Imported by ") {
+			t.Errorf("%s: its comment and the test's list of imported scripts differ", name)
+		}
+		fmt.Fprintf(&table, "| `%s` | %s |\n", name, strings.ReplaceAll(comment, "<", "&lt;"))
 	}
+	checkTable(t, table.String())
+}
+
+// shipped are the names of all scripts, in order.
+func shipped(t *testing.T) []string {
+	t.Helper()
 	files, err := fs.Glob(flows.FS, "*.tengo")
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, file := range files {
-		name := strings.TrimSuffix(file, ".tengo")
-		src, _ := library.Source(name)
-		comment, _, _ := strings.Cut(src, "\n\n")
-		if !header.MatchString(strings.Join(strings.Split(comment, "\n// "), " ")) {
-			t.Errorf("%s: its comment does not say when it runs and what it stores", file)
+	names := make([]string, len(files))
+	for i, file := range files {
+		names[i] = strings.TrimSuffix(file, ".tengo")
+	}
+	return names
+}
+
+// topComment is the comment at a script's top, in one line.
+func topComment(t *testing.T, name string) string {
+	t.Helper()
+	source, ok := library.Source(name)
+	if !ok {
+		t.Fatalf("the library has no %s", name)
+	}
+	var words []string
+	for line := range strings.Lines(source) {
+		text, isComment := strings.CutPrefix(line, "//")
+		if !isComment {
+			break
 		}
-		if !ran[name] && !testing.Short() && allRan() {
-			t.Errorf("%s: no test runs it", file)
+		words = append(words, strings.Fields(text)...)
+	}
+	return strings.Join(words, " ")
+}
+
+// checkTable compares README.md's list of scripts, or with -update writes it.
+func checkTable(t *testing.T, want string) {
+	t.Helper()
+	const page, begin, end = "README.md", "<!-- scripts -->\n", "<!-- end of scripts -->"
+	text, err := os.ReadFile(page)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, rest, hasBegin := strings.Cut(string(text), begin)
+	got, after, hasEnd := strings.Cut(rest, end)
+	if !hasBegin || !hasEnd {
+		t.Fatalf("%s has no table of scripts between %q and %q", page, begin, end)
+	}
+	if *update {
+		if err := os.WriteFile(page, []byte(before+begin+want+end+after), 0o600); err != nil {
+			t.Fatal(err)
 		}
-		if !strings.HasPrefix(name, "new_") && !strings.Contains(string(readme), "`"+name+"`") {
-			t.Errorf("%s is not in README.md", file)
-		}
-		if slices.Contains(imported, name) != strings.HasPrefix(src, "// Imported by ") {
-			t.Errorf("%s: its comment and the test's list of imported scripts differ", file)
-		}
+		return
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("the scripts of %s (-want +got); write it again by go test ./flows -update\n%s", page, diff)
 	}
 }
 

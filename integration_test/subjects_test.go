@@ -394,6 +394,9 @@ func TestSubjectsPermissions(t *testing.T) {
 		if report.Status != want {
 			t.Errorf("%s: got %+v, %v", source, report, err)
 		}
+		if flow, _ := d.AwaitFlow(ctx, r, nil); flow.Revision == 0 || len(flow.Jobs) == 0 {
+			t.Errorf("%s: it awaits no flow: %+v", source, flow)
+		}
 	}
 	for _, subject := range []string{
 		"$KV.payments.cus_42", "$KV.thence-keys.keys", "payments.cus_42.call.stripe", "payments.cus_42.retry.1-0", "payments.cus_42.dead.1",

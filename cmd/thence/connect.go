@@ -1,12 +1,14 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
 	"net/url"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -15,9 +17,9 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// connection says how to reach NATS: flags first, then the variables that the nats CLI reads too.
+// connection says how to reach NATS: flags first, then the variables that the nats CLI reads too, then its context.
 type connection struct {
-	server, creds, nkey, user, cert, key, ca string
+	server, context, creds, nkey, user, cert, key, ca string
 }
 
 // defaultServer is where a NATS server listens unless told otherwise.
@@ -25,6 +27,7 @@ const defaultServer = nats.DefaultURL
 
 func (c *connection) flags(f *pflag.FlagSet) {
 	f.StringVarP(&c.server, "server", "s", "", "NATS server URLs, separated by commas (NATS_URL, default "+defaultServer+")")
+	f.StringVar(&c.context, "nats-context", "", "the nats CLI's context of this name (NATS_CONTEXT, default the selected one where no server is given)")
 	f.StringVar(&c.creds, "creds", "", "file of user credentials (NATS_CREDS)")
 	f.StringVar(&c.nkey, "nkey", "", "file of an nkey seed (NATS_NKEY)")
 	f.StringVar(&c.user, "user", "", "user name (NATS_USER; the password is read from NATS_PASSWORD, a token from NATS_TOKEN)")
@@ -42,36 +45,51 @@ func (a *app) setting(flag, variable string) string {
 	return value
 }
 
-func (a *app) serverURL() string {
-	if server := a.setting(a.connection.server, "NATS_URL"); server != "" {
-		return server
+// reach is where the server is, and with what to go there.
+func (a *app) reach() (server string, opts []nats.Option, err error) {
+	kept, err := a.natsContext()
+	if err != nil {
+		return "", nil, err
 	}
-	return defaultServer
+	server = cmp.Or(a.setting(a.connection.server, "NATS_URL"), kept.URL, defaultServer)
+	who, err := a.identity(kept)
+	if err != nil {
+		return "", nil, err
+	}
+	secured, err := a.tls(kept)
+	return server, slices.Concat(kept.options(), who, secured), err
 }
 
-func (a *app) authentication() ([]nats.Option, error) {
+// identity is as whom to connect.
+func (a *app) identity(kept natsContext) ([]nats.Option, error) {
 	c := a.connection
 	var opts []nats.Option
-	if creds := a.setting(c.creds, "NATS_CREDS"); creds != "" {
+	if creds := cmp.Or(a.setting(c.creds, "NATS_CREDS"), a.file(kept.Creds)); creds != "" {
 		opts = append(opts, nats.UserCredentials(creds))
 	}
-	if nkey := a.setting(c.nkey, "NATS_NKEY"); nkey != "" {
+	if nkey := cmp.Or(a.setting(c.nkey, "NATS_NKEY"), a.file(kept.NKey)); nkey != "" {
 		opt, err := nats.NkeyOptionFromSeed(nkey)
 		if err != nil {
 			return nil, fmt.Errorf("nkey file %s: %w", nkey, err)
 		}
 		opts = append(opts, opt)
 	}
-	if user := a.setting(c.user, "NATS_USER"); user != "" {
-		opts = append(opts, nats.UserInfo(user, a.setting("", "NATS_PASSWORD")))
+	if user := cmp.Or(a.setting(c.user, "NATS_USER"), kept.User); user != "" {
+		opts = append(opts, nats.UserInfo(user, cmp.Or(a.setting("", "NATS_PASSWORD"), kept.Password)))
 	}
-	if token := a.setting("", "NATS_TOKEN"); token != "" {
+	if token := cmp.Or(a.setting("", "NATS_TOKEN"), kept.Token); token != "" {
 		opts = append(opts, nats.Token(token))
 	}
-	if ca := a.setting(c.ca, "NATS_CA"); ca != "" {
+	return opts, nil
+}
+
+func (a *app) tls(kept natsContext) ([]nats.Option, error) {
+	c := a.connection
+	var opts []nats.Option
+	if ca := cmp.Or(a.setting(c.ca, "NATS_CA"), a.file(kept.CA)); ca != "" {
 		opts = append(opts, nats.RootCAs(ca))
 	}
-	cert, key := a.setting(c.cert, "NATS_CERT"), a.setting(c.key, "NATS_KEY")
+	cert, key := cmp.Or(a.setting(c.cert, "NATS_CERT"), a.file(kept.Cert)), cmp.Or(a.setting(c.key, "NATS_KEY"), a.file(kept.Key))
 	if (cert == "") != (key == "") {
 		return nil, usageError{errors.New("--tlscert and --tlskey go together")}
 	}
@@ -82,13 +100,14 @@ func (a *app) authentication() ([]nats.Option, error) {
 }
 
 // connect opens a connection for one command, and fails at once when there is no server. The caller closes it.
-func (a *app) connect(name string) (*nats.Conn, error) {
-	opts, err := a.authentication()
+func (a *app) connect(name string) (*nats.Conn, error) { return a.connectWithin(name, 5*time.Second) }
+
+func (a *app) connectWithin(name string, timeout time.Duration) (*nats.Conn, error) {
+	server, opts, err := a.reach()
 	if err != nil {
 		return nil, err
 	}
-	server := a.serverURL()
-	nc, err := nats.Connect(server, append(opts, nats.Name("thence "+name), nats.Timeout(5*time.Second))...)
+	nc, err := nats.Connect(server, append(opts, nats.Name("thence "+name), nats.Timeout(timeout))...)
 	if err != nil {
 		return nil, connectError(server, err)
 	}
@@ -98,11 +117,10 @@ func (a *app) connect(name string) (*nats.Conn, error) {
 // connectForEver opens a connection that outlives the server's absence, and waits until it is there. Each change is one
 // line of log.
 func (a *app) connectForEver(ctx context.Context, name string, log *slog.Logger) (*nats.Conn, error) {
-	opts, err := a.authentication()
+	server, opts, err := a.reach()
 	if err != nil {
 		return nil, err
 	}
-	server := a.serverURL()
 	connected := make(chan struct{}, 1)
 	var refused atomic.Bool // until it is connected again: one line a change
 	trouble := func(err error) {

@@ -21,13 +21,15 @@ func (a *app) contexts() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "context",
 		Short: "Look at contexts, pause and resume them, cancel their calls",
-		Example: `  thence context get payments.cus_42
+		Example: `  thence context list payments --open
+  thence context get payments.cus_42
+  thence context watch payments.cus_42
   thence context pause payments.cus_42 --why "wrong price, see INC-7"
   thence context resume payments.cus_42`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(a.contextGet(), a.contextHistory(), a.contextPause(), a.contextResume(), a.contextCancel(), a.contextReset())
+	cmd.AddCommand(a.contextGet(), a.contextList(), a.contextHistory(), a.contextWatch(), a.contextPause(), a.contextResume(), a.contextCancel(), a.contextReset())
 	return cmd
 }
 

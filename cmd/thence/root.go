@@ -71,6 +71,9 @@ job in the same context. Nothing polls.`,
   thence up --pool payments                          a server and a worker on this machine
   thence submit payments.cus_42 main.tengo --wait    run a script, and see what came of it
   thence context get payments.cus_42                 what is known of a context
+  thence submit payments.cus_42 --script checkout --data @order.json --wait-flow
+                                                     run a flow to its end
+  thence context watch payments.cus_42               see its jobs as they end
   thence dead list payments                          what could not run, and why
   thence doctor                                      look whether all is well`,
 		Version:       versions()["thence"],
@@ -92,6 +95,7 @@ job in the same context. Nothing polls.`,
 	a.connection.flags(flags)
 	root.AddCommand(a.demo(), a.up(), a.worker(), a.initialise(), a.submit(), a.contexts(), a.dead(), a.doctor(), a.check(), a.service(), a.version())
 	wrapArgs(root)
+	a.complete(root)
 	return root
 }
 

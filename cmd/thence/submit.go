@@ -21,7 +21,7 @@ import (
 
 type submitFlags struct {
 	script, data, id, caller, deadline string
-	wait                               bool
+	wait, waitFlow                     bool
 	timeout                            time.Duration
 }
 
@@ -32,9 +32,11 @@ func (a *app) submit() *cobra.Command {
 		Short: "Dispatch a job, and with --wait see what came of it",
 		Long: `Dispatch a job: a Tengo file (- for standard input), or a library script by --script. It prints the receipt, or with --wait
 the result once the job has taken effect: that and nothing else goes to standard output. What the script printed goes to standard error.
-A job that becomes a dead letter ends the command with exit code 1.`,
+With --wait-flow it waits for the whole flow: until no call of the context is open and no job of it waits. The result is then the last one that
+a job of the flow gave. A job that becomes a dead letter ends the command with exit code 1, and so does a wait that takes too long.`,
 		Example: `  thence submit payments.cus_42 main.tengo --wait
   thence submit payments.cus_42 --script checkout --data '{"amount": 2000}' --wait
+  thence submit payments.cus_42 --script checkout --data @order.json --wait-flow --timeout 2m
   thence submit payments.cus_42 --script checkout --data @order.json --id order-77`,
 		Args: cobra.RangeArgs(1, 2),
 		RunE: func(cmd *cobra.Command, args []string) error { return a.runSubmit(cmd.Context(), flags, args) },
@@ -46,7 +48,8 @@ A job that becomes a dead letter ends the command with exit code 1.`,
 	f.StringVar(&flags.caller, "caller", "", "who submits (default: the user's name)")
 	f.StringVar(&flags.deadline, "deadline", "", "a job that has not begun by then becomes a dead letter: RFC 3339, or a duration from now")
 	f.BoolVar(&flags.wait, "wait", false, "wait until the job has taken effect")
-	f.DurationVar(&flags.timeout, "timeout", 30*time.Second, "how long to wait with --wait; 0 for ever")
+	f.BoolVar(&flags.waitFlow, "wait-flow", false, "wait until all that the job leads to in its context has ended")
+	f.DurationVar(&flags.timeout, "timeout", 30*time.Second, "how long to wait with --wait and --wait-flow; 0 for ever")
 	return cmd
 }
 
@@ -80,10 +83,13 @@ func (a *app) runSubmit(ctx context.Context, flags submitFlags, args []string) e
 	if err != nil {
 		return err
 	}
-	if !flags.wait {
-		return a.printReceipt(receipt)
+	switch {
+	case flags.waitFlow:
+		return a.awaitFlow(ctx, d, receipt, flags.timeout)
+	case flags.wait:
+		return a.await(ctx, d, receipt, flags.timeout)
 	}
-	return a.await(ctx, d, receipt, flags.timeout)
+	return a.printReceipt(receipt)
 }
 
 // check finds what is wrong with the flags before anything is read.
@@ -216,11 +222,17 @@ func (a *app) await(ctx context.Context, d *dispatcher.Dispatcher, r dispatcher.
 		return perr
 	}
 	if dead != nil {
-		return fmt.Errorf("job %s is a dead letter (%s): %s\n\nsee `thence dead show %s.%s.%d`", dead.Job, dead.Reason,
-			explain(scripting.Error{Script: dead.Script, Line: dead.Line, Column: dead.Column, Message: dead.Message, Code: dead.Code}),
-			r.Worker, r.Context, r.Sequence)
+		return deadError(r, report)
 	}
 	return nil
+}
+
+// deadError says why a job is dead, and where to look.
+func deadError(r dispatcher.Receipt, report dispatcher.Report) error {
+	dead := report.Error
+	return fmt.Errorf("job %s is a dead letter (%s): %s\n\nsee `thence dead show %s.%s.%d`", dead.Job, dead.Reason,
+		explain(scripting.Error{Script: dead.Script, Line: dead.Line, Column: dead.Column, Message: dead.Message, Code: dead.Code}),
+		r.Worker, r.Context, report.Sequence)
 }
 
 // printReport prints the result alone on standard output, or with --json the whole report.

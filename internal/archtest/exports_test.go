@@ -13,7 +13,7 @@ import (
 )
 
 // public are the packages that other programs import.
-var public = []string{"dispatcher", "worker", "scripting"}
+var public = []string{"dispatcher", "worker", "scripting", "thencetest"}
 
 const (
 	maxExported = 25 // top-level names of one public package; some 15 is what a reader keeps in mind

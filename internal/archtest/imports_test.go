@@ -36,6 +36,9 @@ var table = []row{
 	{folder: "worker/servicefile", may: []string{"worker/calls"}},
 	{folder: "flows"},
 
+	// What users test their flows with: it runs a whole pool, and so meets dispatcher and worker, which never meet else.
+	{folder: "thencetest", may: []string{"dispatcher", "worker", "scripting", "flows", "internal/stream", "internal/job", "internal/embedded", "internal/stripefake"}},
+
 	{folder: "cmd/...", may: []string{"..."}},
 	{folder: "integration_test", may: []string{"..."}},
 	{folder: "integration_test/gauntlet", may: []string{"..."}}, // a test program, no part of what is shipped

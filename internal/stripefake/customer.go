@@ -42,14 +42,6 @@ func (s *Server) updateCustomer(c *call) (any, *apiError) {
 	return s.store.put(o.with(changes)), nil
 }
 
-func (s *Server) deleteCustomer(c *call) (any, *apiError) {
-	o, refusal := s.store.find("customer", c)
-	if refusal != nil {
-		return nil, refusal
-	}
-	return s.store.put(object{"id": o["id"], "object": "customer", "deleted": true}), nil
-}
-
 func customerChanges(old object, p params) (object, *apiError) {
 	changes := object{"metadata": mergeMetadata(old["metadata"], p)}
 	echo(changes, p, "address", "description", "email", "name", "phone", "shipping", "tax_exempt")

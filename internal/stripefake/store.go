@@ -3,6 +3,7 @@ package stripefake
 import (
 	"fmt"
 	"net/http"
+	"slices"
 )
 
 // object is one of Stripe's objects, as JSON shows it. An object in the store is replaced, never changed, so that
@@ -98,7 +99,30 @@ func (s *Server) retrieve(resource string) operationFunc {
 	}
 }
 
-// list answers with one page, newest first: limit, starting_after, and the filters customer and email.
+// update answers with an object that has been changed; a deleted one counts as missing.
+func (s *Server) update(resource string, changes func(old object, p params) object) operationFunc {
+	return func(c *call) (any, *apiError) {
+		o, refusal := s.store.find(resource, c)
+		if refusal != nil {
+			return nil, refusal
+		}
+		return s.store.put(o.with(changes(o, c.params))), nil
+	}
+}
+
+// delete leaves of an object its id, and that it is deleted.
+func (s *Server) delete(resource string) operationFunc {
+	return func(c *call) (any, *apiError) {
+		o, refusal := s.store.find(resource, c)
+		if refusal != nil {
+			return nil, refusal
+		}
+		return s.store.put(object{"id": o["id"], "object": resource, "deleted": true}), nil
+	}
+}
+
+// list answers with one page, newest first: limit, starting_after, and the filters customer, email,
+// product and payment_intent.
 func (s *Server) list(resource string) operationFunc {
 	return func(c *call) (any, *apiError) {
 		limit, given, refusal := c.params.integer("limit")
@@ -132,12 +156,14 @@ func (s *Server) page(resource string, p params) []object {
 			if o["id"] == after {
 				after = ""
 			}
-		case matchesFilter(o, p, "customer") && matchesFilter(o, p, "email"):
+		case !slices.ContainsFunc(filters, func(name string) bool { return !matchesFilter(o, p, name) }):
 			found = append(found, o)
 		}
 	}
 	return found
 }
+
+var filters = []string{"customer", "email", "product", "payment_intent"}
 
 func matchesFilter(o object, p params, name string) bool {
 	return p.text(name) == "" || o[name] == p.text(name)

@@ -1,5 +1,6 @@
 // Package stripefake imitates the part of Stripe's API that Thence's flows use, for tests and the demo: customers,
-// payment intents and subscriptions, with Stripe's answers, errors, test payment methods and idempotency keys.
+// payment intents, subscriptions, products, prices, coupons and refunds, with Stripe's answers, errors, test payment
+// methods and idempotency keys.
 //
 // A [Server] is an [http.Handler] without global state, made by [New] and served by net/http or httptest. It keeps what
 // is created in memory, under ids that count up (cus_0001, pi_0001), and checks what Stripe checks first: the API key,
@@ -84,7 +85,7 @@ func (s *Server) routes() *http.ServeMux {
 	handle("GET /v1/customers", "list_customers", s.list("customer"))
 	handle("GET /v1/customers/{id}", "retrieve_customer", s.retrieve("customer"))
 	handle("POST /v1/customers/{id}", "update_customer", s.updateCustomer)
-	handle("DELETE /v1/customers/{id}", "delete_customer", s.deleteCustomer)
+	handle("DELETE /v1/customers/{id}", "delete_customer", s.delete("customer"))
 
 	handle("POST /v1/payment_intents", "create_payment_intent", s.createPaymentIntent)
 	handle("GET /v1/payment_intents", "list_payment_intents", s.list("payment_intent"))
@@ -99,6 +100,29 @@ func (s *Server) routes() *http.ServeMux {
 	handle("GET /v1/subscriptions/{id}", "retrieve_subscription", s.retrieve("subscription"))
 	handle("POST /v1/subscriptions/{id}", "update_subscription", s.updateSubscription)
 	handle("DELETE /v1/subscriptions/{id}", "cancel_subscription", s.cancelSubscription)
+
+	handle("POST /v1/products", "create_product", s.createProduct)
+	handle("GET /v1/products", "list_products", s.list("product"))
+	handle("GET /v1/products/{id}", "retrieve_product", s.retrieve("product"))
+	handle("POST /v1/products/{id}", "update_product", s.update("product", productChanges))
+	handle("DELETE /v1/products/{id}", "delete_product", s.deleteProduct)
+
+	handle("POST /v1/prices", "create_price", s.createPrice)
+	handle("GET /v1/prices", "list_prices", s.list("price"))
+	handle("GET /v1/prices/{id}", "retrieve_price", s.retrieve("price"))
+	handle("POST /v1/prices/{id}", "update_price", s.update("price", priceChanges))
+
+	handle("POST /v1/coupons", "create_coupon", s.createCoupon)
+	handle("GET /v1/coupons", "list_coupons", s.list("coupon"))
+	handle("GET /v1/coupons/{id}", "retrieve_coupon", s.retrieve("coupon"))
+	handle("POST /v1/coupons/{id}", "update_coupon", s.update("coupon", couponChanges))
+	handle("DELETE /v1/coupons/{id}", "delete_coupon", s.delete("coupon"))
+
+	handle("POST /v1/refunds", "create_refund", s.createRefund)
+	handle("GET /v1/refunds", "list_refunds", s.list("refund"))
+	handle("GET /v1/refunds/{id}", "retrieve_refund", s.retrieve("refund"))
+	handle("POST /v1/refunds/{id}", "update_refund", s.update("refund", refundChanges))
+	handle("POST /v1/refunds/{id}/cancel", "cancel_refund", s.cancelRefund)
 
 	handle("/", "", unknownURL)
 	return mux

@@ -270,7 +270,7 @@ func TestRefusals(t *testing.T) {
 		{"GET", "/v1/customers/cus_no", "", 404, "resource_missing", "id"},
 		{"GET", "/v1/customers/sub_0001", "", 404, "resource_missing", "id"},
 		{"PUT", "/v1/customers", "", 404, nil, nil},
-		{"GET", "/v1/coupons", "", 404, nil, nil},
+		{"GET", "/v1/invoices", "", 404, nil, nil},
 	} {
 		t.Run(test.method+test.path+"?"+test.form, func(t *testing.T) {
 			got := r.send(test.method, test.path, test.form, "")

@@ -36,6 +36,7 @@ func TestStripeMock(t *testing.T) {
 	t.Run("every parameter", func(t *testing.T) {
 		accepts(t, mock, func(p apitable.Prop) bool { return p.Name != "expand" })
 	})
+	t.Run("seed", func(t *testing.T) { testSeed(t, mock) })
 	t.Run("refuses", func(t *testing.T) {
 		status, _ := send(t, mock, &scripting.Call{Method: "POST", URL: "https://api.stripe.com/v1/payment_intents", Body: []byte("amount=1"),
 			Header: []scripting.Header{{Name: "Authorization", Value: "Bearer ", Secret: "stripe_key"},
@@ -59,7 +60,7 @@ func accepts(t *testing.T, mock string, want func(apitable.Prop) bool) {
 		if status, answer := send(t, mock, call); status < 400 {
 			accepted++
 		} else {
-			t.Errorf("%s: %s %s\n%s\nis answered %d: %s", op.FullName(), call.Method, call.URL, call.Body, status, answer)
+			t.Errorf("%s: %s %s\n%s\nis answered %d: %.500s", op.FullName(), call.Method, call.URL, call.Body, status, answer)
 		}
 	}
 	t.Logf("stripe-mock accepts %d of %d operations", accepted, len(all))
@@ -165,7 +166,7 @@ func send(t *testing.T, mock string, call *scripting.Call) (status int, answer s
 	if err != nil {
 		t.Fatal(err)
 	}
-	return resp.StatusCode, string(body[:min(len(body), 500)])
+	return resp.StatusCode, string(body)
 }
 
 // startStripeMock builds the pinned stripe-mock and runs it until the test ends. It returns its address.

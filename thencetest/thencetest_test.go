@@ -1,0 +1,224 @@
+package thencetest_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"go.uber.org/goleak"
+
+	"github.com/thence-dev/thence/dispatcher"
+	"github.com/thence-dev/thence/thencetest"
+	"github.com/thence-dev/thence/worker"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// recorder is a test whose failures are looked at. What would end it ends the function that verdict runs.
+type recorder struct {
+	*testing.T
+	said []string
+}
+
+type fatal struct{}
+
+func (r *recorder) Errorf(s string, args ...any) { r.said = append(r.said, fmt.Sprintf(s, args...)) }
+
+func (r *recorder) Fatalf(s string, args ...any) {
+	r.Errorf(s, args...)
+	panic(fatal{})
+}
+
+// verdict is what a test says that runs fn; empty: it passes.
+func verdict(t *testing.T, fn func(t thencetest.TB)) string {
+	t.Helper()
+	r := &recorder{T: t}
+	func() {
+		defer func() {
+			if end := recover(); end != nil && end != (fatal{}) {
+				panic(end)
+			}
+		}()
+		fn(r)
+	}()
+	return strings.Join(r.said, "\n")
+}
+
+func wantVerdict(t *testing.T, want string, fn func(t thencetest.TB)) {
+	t.Helper()
+	got := verdict(t, fn)
+	if want == "" && got != "" || !strings.Contains(got, want) {
+		t.Errorf("the test says %q, want %q", got, want)
+	}
+}
+
+func TestStripe(t *testing.T) {
+	t.Parallel()
+	stripe := thencetest.NewStripe(t)
+	pool := thencetest.Start(t, thencetest.Config{Services: []*thencetest.Service{stripe}})
+	order := map[string]any{"email": "ada@example.com", "amount": 2000, "currency": "usd", "price": "price_1", "payment_method": "pm_card_visa"}
+	flow := pool.Run("cus_42", "checkout", order)
+	flow.WantJobs("checkout", "checkout_customer_created", "checkout_paid", "checkout_subscribed")
+	flow.WantResult(`{"status": "completed", "customer": "cus_0001", "payment_intent": "pi_0001", "subscription": "sub_0001", "subscription_status": "active"}`)
+
+	stripe.On("POST /v1/payment_intents").Answer(402, `{"error": {"type": "card_error", "code": "card_declined", "message": "No."}}`)
+	flow = pool.Run("cus_43", "checkout", order)
+	flow.WantJobs("checkout", "checkout_customer_created", "checkout_failed")
+	flow.WantResult(`{"status": "declined", "kind": "card", "message": "No.", "step": "create_payment_intent"}`)
+
+	if key := stripe.Requests()[0].Header.Get("Authorization"); key != "Bearer test_stripe_key" {
+		t.Errorf("the key that is sent: %q", key)
+	}
+}
+
+// scripts call an API, and end with what came of it.
+var scripts = thencetest.Scripts(map[string]string{
+	"ask":      `import("http").get("https://api.acme.dev/v1/thing", {then: "ends", catch: "ends"})`,
+	"ends":     `job := import("job"); job.result(job.failure ? job.failure.type : data)`,
+	"wrong":    `x := 1 + undefined`,
+	"outside":  `import("http").get("https://example.com/", {then: "ends", catch: "ends"})`,
+	"for_ever": `import("flow").dispatch({script: "for_ever"})`,
+	"tells":    `import("flow").dispatch({context: "other", script: "told", data: 5})`,
+	"told":     `import("context").set("told", data)`,
+})
+
+func TestAnswers(t *testing.T) {
+	t.Parallel()
+	acme := thencetest.NewService(t, "acme", "https://api.acme.dev/v1")
+	pool := thencetest.Start(t, thencetest.Config{Scripts: scripts, Services: []*thencetest.Service{acme}})
+
+	acme.On("GET /v1/thing").Reset().Answer(200, map[string]any{"n": 1})
+	pool.Run("reset", "ask", nil).WantResult(`{"n": 1}`)
+	pool.Run("again", "ask", nil).WantResult(`{"n": 1}`)
+	acme.On("GET /v1/thing").Answer(400, nil)
+	pool.Run("once_more", "ask", nil).WantResult(`{"n": 1}`)
+	pool.Run("refused", "ask", nil).WantResult(`"http_error"`)
+	if n := len(acme.Requests()); n != 5 {
+		t.Errorf("%d requests, want 5", n)
+	}
+}
+
+// TestTimeout waits for a time-out, as short as the test has set it.
+func TestTimeout(t *testing.T) {
+	t.Parallel()
+	acme := thencetest.NewService(t, "acme", "https://api.acme.dev/v1")
+	acme.Config.Timeout, acme.Config.Attempts = 50*time.Millisecond, 1
+	acme.On("GET /v1/thing").Hang()
+	pool := thencetest.Start(t, thencetest.Config{Scripts: scripts, Services: []*thencetest.Service{acme}})
+	pool.Run("cus_42", "ask", nil).WantResult(`"timeout"`)
+}
+
+func TestOtherContexts(t *testing.T) {
+	t.Parallel()
+	pool := thencetest.Start(t, thencetest.Config{Scripts: scripts})
+	pool.Run("cus_42", "tells", nil).WantJobs("tells")
+	next := pool.Await(pool.Dispatch(dispatcher.Job{Context: "other", Source: "x := 1"}))
+	next.WantState(`{"told": 5}`)
+	var state struct{ Told int }
+	if pool.State("other", &state); state.Told != 5 {
+		t.Errorf("state %+v", state)
+	}
+	got, err := pool.Conn().Request("test.raw", []byte(`import("context").set("raw", true)`), nats.DefaultTimeout)
+	if err != nil || !strings.Contains(string(got.Data), `"stream":"JOBS_test"`) {
+		t.Errorf("published by hand: %v, %v", got, err)
+	}
+	dead := pool.Await(pool.Dispatch(dispatcher.Job{Context: "dead", Script: "wrong"}))
+	if dead.Err == nil || dead.Err.Reason != "runtime" {
+		t.Errorf("got %v, want the dead job's error", dead.Err)
+	}
+}
+
+func TestPoolFailsTheTest(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		want string
+		fn   func(t thencetest.TB)
+	}{
+		"dead letter": {"is a dead letter (runtime): wrong:1:6: invalid operation: int + undefined", func(t thencetest.TB) {
+			thencetest.Start(t, thencetest.Config{Scripts: scripts}).Run("a", "wrong", nil)
+		}},
+		"a call to the world": {"is a dead letter (no_service)", func(t thencetest.TB) {
+			thencetest.Start(t, thencetest.Config{Scripts: scripts}).Run("a", "outside", nil)
+		}},
+		"an answer that nobody wrote": {"service acme was asked for GET /v1/thing, and the test does not say what it answers", func(t thencetest.TB) {
+			acme := thencetest.NewService(t, "acme", "https://api.acme.dev/v1")
+			thencetest.Start(t, thencetest.Config{Scripts: scripts, Services: []*thencetest.Service{acme}}).Run("a", "ask", nil)
+		}},
+		"a flow without an end": {"the flow in test.a has not ended (context deadline exceeded): it waits for", func(t thencetest.TB) {
+			thencetest.Start(t, thencetest.Config{Scripts: scripts, Wait: 300 * time.Millisecond}).Run("a", "for_ever", nil)
+		}},
+		"other jobs": {"the flow ran tells, want told", func(t thencetest.TB) {
+			thencetest.Start(t, thencetest.Config{Scripts: scripts}).Run("a", "tells", nil).WantJobs("told")
+		}},
+		"another state": {"state:\n  {}\nwant:\n  {\n    \"a\": 1\n  }", func(t thencetest.TB) {
+			thencetest.Start(t, thencetest.Config{Scripts: scripts}).Run("a", "tells", nil).WantState(`{"a":1}`)
+		}},
+		"no context": {"no job of context b has taken effect", func(t thencetest.TB) {
+			thencetest.Start(t, thencetest.Config{Scripts: scripts}).State("b", nil)
+		}},
+		"a library that does not compile": {"y is not declared", func(t thencetest.TB) {
+			thencetest.Start(t, thencetest.Config{Scripts: thencetest.Scripts(map[string]string{"a": "x := y"})})
+		}},
+		"a worker that can't be": {"Slots, Grace, Replicas and MaxBytes can't be negative", func(t thencetest.TB) {
+			thencetest.Start(t, thencetest.Config{Worker: func(c *worker.Config) { c.Slots = -1 }})
+		}},
+		"no URL": {`service acme: "acme.dev" is no URL`, func(t thencetest.TB) { thencetest.NewService(t, "acme", "acme.dev") }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			wantVerdict(t, test.want, test.fn)
+		})
+	}
+}
+
+func TestRun(t *testing.T) {
+	t.Parallel()
+	out := thencetest.Run(t, thencetest.Job{
+		Source: `
+job := import("job"); context := import("context"); http := import("http"); flow := import("flow")
+if job.failure { job.result([job.failure.type, job.tag, data]) } else if job.response { job.result([data, job.response.status, job.caller]) }
+http.get("https://api.acme.dev/", {then: job.script, catch: job.script, tag: "t"})
+flow.dispatch({script: "checkout"})
+context.set("n", context.get("n", 0) + 1)
+print(data, job.time, job.context, job.caller)`,
+		Data: "text", State: map[string]any{"n": 1}, Caller: "ada", Context: "cus_1", Time: time.Date(2030, 2, 3, 4, 5, 6, 0, time.UTC),
+	})
+	out.WantState(`{"n": 2}`)
+	out.WantResult(`null`)
+	if got, want := out.Output, "text 2030-02-03 04:05:06 +0000 UTC cus_1 ada\n"; got != want {
+		t.Errorf("output %q, want %q", got, want)
+	}
+	if len(out.Calls) != 1 || len(out.Jobs) != 1 || out.Jobs[0].Script != "checkout" {
+		t.Errorf("it asks for %+v and %+v", out.Calls, out.Jobs)
+	}
+	out.Answer(0, "plain text").WantResult(`["plain text", 200, "default"]`)
+	out.Answer(0, []int{1}).Answer(0, nil).WantState(`{"n": 4}`)
+	out.Fail(0, thencetest.Failure{Type: "timeout"}).WantResult(`["timeout", "t", null]`)
+
+	broken := thencetest.Run(t, thencetest.Job{Source: `x := 1 + undefined`, State: map[string]any{"n": 1}})
+	broken.WantState(`{"n": 1}`)
+	if broken.Err == nil || broken.Err.Kind != "runtime" {
+		t.Errorf("got %v, want a runtime error", broken.Err)
+	}
+}
+
+func TestRunFailsTheTest(t *testing.T) {
+	t.Parallel()
+	silent := thencetest.Job{Source: `import("stripe").customers.list({}, {then: "", catch: ""})`}
+	for want, fn := range map[string]func(t thencetest.TB){
+		`there is no script "chekout" in the library; did you mean "checkout"?`: func(t thencetest.TB) { thencetest.Run(t, thencetest.Job{Script: "chekout"}) },
+		"y is not declared":                          func(t thencetest.TB) { thencetest.Run(t, thencetest.Job{Source: "x := y"}) },
+		"there is no call 1: the script asked for 1": func(t thencetest.TB) { thencetest.Run(t, silent).Answer(1, nil) },
+		"there is no call 0: the script asked for 0, and failed: ": func(t thencetest.TB) {
+			thencetest.Run(t, thencetest.Job{Source: "x := 1 + undefined"}).Answer(0, nil)
+		},
+		"names no script for this":            func(t thencetest.TB) { thencetest.Run(t, silent).Answer(0, nil) },
+		"the state that is wanted is no JSON": func(t thencetest.TB) { thencetest.Run(t, silent).WantState("{") },
+		"data: json: unsupported type":        func(t thencetest.TB) { thencetest.Run(t, thencetest.Job{Source: "x := 1", Data: context.Background}) },
+	} {
+		wantVerdict(t, want, fn)
+	}
+}
