@@ -1,6 +1,7 @@
 package job
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -151,6 +152,13 @@ func (o Origin) String() string { return o.Address.String() + "." + o.ID() }
 // EffectID is "<sequence>-<index>".
 func EffectID(sequence uint64, index int) string {
 	return strconv.FormatUint(sequence, 10) + "-" + strconv.Itoa(index)
+}
+
+// CompareEffects orders ids of effects: those of earlier jobs first, of one job in the order in which it asked.
+func CompareEffects(a, b string) int {
+	seqA, indexA, _ := ParseEffectID(a)
+	seqB, indexB, _ := ParseEffectID(b)
+	return cmp.Or(cmp.Compare(seqA, seqB), cmp.Compare(indexA, indexB), cmp.Compare(a, b))
 }
 
 // ParseEffectID reads "<sequence>-<index>".
