@@ -28,6 +28,7 @@ type client struct {
 type access struct {
 	secrets   Secrets
 	bound     func(secret string) bool // tells whether a secret may be sent to the service
+	bodies    Bodies                   // nil: none are stored
 	reach     func(*url.URL) bool      // tells whether a redirect may lead to a URL outside of the service
 	resolver  *net.Resolver            // nil: the system's
 	transport http.RoundTripper        // in place of the network
@@ -121,11 +122,14 @@ func (c *client) try(ctx context.Context, call job.Call) (r result) {
 		r.answer.Status = resp.StatusCode
 		return r
 	}
-	body, err := io.ReadAll(io.LimitReader(resp.Body, int64(c.service.ResponseLimit)+1))
+	body, err := io.ReadAll(io.LimitReader(resp.Body, int64(min(c.service.ResponseLimit, maxInline))+1))
 	if err != nil {
 		r = c.networkFailure(err, timeout)
 		r.answer.Status = resp.StatusCode
 		return r
+	}
+	if c.stores(resp, body) {
+		return c.keep(ctx, call, resp, body, timeout)
 	}
 	return c.judge(resp, body)
 }
