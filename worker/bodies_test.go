@@ -5,6 +5,8 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -36,6 +38,31 @@ if job.response.status == 200 {
 `,
 	"failed": `job := import("job"); job.result(job.failure.type + ": " + job.failure.message)`,
 	"steal":  `http := import("http"); http.part({name: import("job").context + "." + data, size: 1}, 0, 1, {then: "failed", catch: "failed"})`,
+}
+
+// shownScript is a script that docs/services.md shows.
+func shownScript(t *testing.T, name string) string {
+	t.Helper()
+	page, err := os.ReadFile("../docs/services.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	shown := regexp.MustCompile("(?s)\n```tengo " + name + "\\.tengo\n(.*?)\n```\n").FindSubmatch(page)
+	if shown == nil {
+		t.Fatalf("docs/services.md does not show %s.tengo", name)
+	}
+	return string(shown[1])
+}
+
+// TestShownExport: the script that docs/services.md shows reads all of a body.
+func TestShownExport(t *testing.T) {
+	b, url, _ := exporting(t)
+	b.publish("p.c", shownScript(t, "export"), job.HeaderType, job.TypeSource)
+	dead := b.awaitCommit("c", func(c job.Commit) bool { return c.Report.Outcome == job.OutcomeDead })
+	contains(t, "without data", dead.Report.Error.Message, "http.get")
+	b.publish("p.c", string(encode(job.Inline{Source: shownScript(t, "export"), Data: encode(url)})), job.HeaderType, job.TypeInline)
+	c := b.awaitCommit("c", func(c job.Commit) bool { return c.Report.Result != nil })
+	equal(t, "lines", string(c.Report.Result), fmt.Sprint(5<<20/20))
 }
 
 // exporting is a bed with an API that answers with 5 MiB in lines, and a worker with scripts that read it.

@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"runtime"
+	"runtime/debug"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -236,6 +237,7 @@ func TestLargeBodiesAtOnce(t *testing.T) {
 	if testing.Short() {
 		t.Skip("measures memory, which the race detector makes more of")
 	}
+	defer debug.SetGCPercent(debug.SetGCPercent(50)) // so that little of the heap is garbage
 	const bodies, size = 20, 8 << 20
 	r := newRig(t)
 	config := r.info(t, "OBJ_payments-bodies").Config
