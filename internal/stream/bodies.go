@@ -74,7 +74,8 @@ func (w *bodyWriter) copy(ctx context.Context, r io.Reader) error {
 	buf := make([]byte, bodyChunk)
 	for {
 		n, err := fill(r, buf)
-		if err != nil && !errors.Is(err, io.EOF) {
+		ended := err == io.EOF // itself: what wraps it is an end in the middle
+		if err != nil && !ended {
 			return err
 		}
 		if n > 0 {
@@ -82,7 +83,7 @@ func (w *bodyWriter) copy(ctx context.Context, r io.Reader) error {
 				return err
 			}
 		}
-		if err != nil {
+		if ended {
 			return nil
 		}
 	}

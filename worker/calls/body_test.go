@@ -68,7 +68,7 @@ func TestLargeBody(t *testing.T) {
 	var read strings.Builder
 	parts := 0
 	for next := int64(0); next != 0 || parts == 0; parts++ {
-		got := r.part(t, fmt.Sprint("a"), o.call.ID, fmt.Sprintf("length=%d&offset=%d", job.MaxPart, next))
+		got := r.part(t, "a", o.call.ID, fmt.Sprintf("length=%d&offset=%d", job.MaxPart, next))
 		equal(t, "status", got.Status, http.StatusPartialContent)
 		equal(t, "offset", got.Stored.Offset, next)
 		read.Write(got.Body)

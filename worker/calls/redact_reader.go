@@ -1,9 +1,6 @@
 package calls
 
-import (
-	"errors"
-	"io"
-)
+import "io"
 
 // reader takes the secrets that are known now out of what is read, wherever one begins and ends. What it holds is
 // bounded by the longest of their forms.
@@ -36,7 +33,7 @@ func (c *cleaner) Read(p []byte) (int, error) {
 		var n int
 		n, c.err = c.from.Read(c.buf)
 		c.in = append(c.in, c.buf[:n]...)
-		if c.err == nil || errors.Is(c.err, io.EOF) {
+		if c.err == nil || c.err == io.EOF {
 			c.clean()
 		}
 	}
