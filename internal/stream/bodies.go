@@ -73,9 +73,8 @@ func metaSubject(bucket, name string) string {
 func (w *bodyWriter) copy(ctx context.Context, r io.Reader) error {
 	buf := make([]byte, bodyChunk)
 	for {
-		n, err := fill(r, buf)
-		ended := err == io.EOF // itself: what wraps it is an end in the middle
-		if err != nil && !ended {
+		n, ended, err := fill(r, buf)
+		if err != nil {
 			return err
 		}
 		if n > 0 {
@@ -89,15 +88,20 @@ func (w *bodyWriter) copy(ctx context.Context, r io.Reader) error {
 	}
 }
 
-// fill reads until buf is full or r ends. Unlike io.ReadFull it leaves r's error as it is: a body that is cut off ends with
-// io.ErrUnexpectedEOF, and is no short one.
-func fill(r io.Reader, buf []byte) (n int, err error) {
-	for n < len(buf) && err == nil {
-		var m int
-		m, err = r.Read(buf[n:])
+// fill reads until buf is full or r has ended. Unlike io.ReadFull it leaves r's error as it is: a body that is cut off
+// ends with io.ErrUnexpectedEOF, or with what wraps io.EOF, and is no short one.
+func fill(r io.Reader, buf []byte) (n int, ended bool, err error) {
+	for n < len(buf) {
+		m, err := r.Read(buf[n:])
 		n += m
+		if err == io.EOF {
+			return n, true, nil
+		}
+		if err != nil {
+			return n, false, err
+		}
 	}
-	return n, err
+	return n, false, nil
 }
 
 // store stores the next chunk. Its id keeps it from being there twice when the ack for it was lost.

@@ -1,6 +1,9 @@
 package calls
 
-import "io"
+import (
+	"errors"
+	"io"
+)
 
 // reader takes the secrets that are known now out of what is read, wherever one begins and ends. What it holds is
 // bounded by the longest of their forms.
@@ -30,10 +33,9 @@ type cleaner struct {
 // Read hands on what is clean.
 func (c *cleaner) Read(p []byte) (int, error) {
 	for len(c.out) == 0 && c.err == nil {
-		var n int
-		n, c.err = c.from.Read(c.buf)
-		c.in = append(c.in, c.buf[:n]...)
-		if c.err == nil || c.err == io.EOF {
+		n, err := c.from.Read(c.buf)
+		c.in, c.err = append(c.in, c.buf[:n]...), err
+		if err == nil || errors.Is(err, io.EOF) {
 			c.clean()
 		}
 	}
