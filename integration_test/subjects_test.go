@@ -77,7 +77,16 @@ var examples = map[string]func(*testing.T, block, job.Keyring){
 	},
 	"json sent":   func(t *testing.T, b block, _ job.Keyring) { decode(t, b, new(calls.Sent)) },
 	"json inline": func(t *testing.T, b block, _ job.Keyring) { decode(t, b, new(job.Inline)) },
-	"json keys":   func(t *testing.T, b block, keys job.Keyring) { decode(t, b, &keys) },
+	"json object": func(t *testing.T, b block, _ job.Keyring) {
+		var object jetstream.ObjectInfo
+		decode(t, b, &object)
+		var answer job.Answer
+		decode(t, block{text: object.Metadata["thence_answer"], line: b.line}, &answer)
+		if answer.Stored == nil || answer.Stored.Name != object.Name || answer.Stored.Digest != object.Digest || uint64(answer.Stored.Size) != object.Size {
+			t.Errorf("subjects.md:%d: the object of another answer: %+v", b.line, answer.Stored)
+		}
+	},
+	"json keys": func(t *testing.T, b block, keys job.Keyring) { decode(t, b, &keys) },
 	"json dead-letter": func(t *testing.T, b block, _ job.Keyring) {
 		var l job.DeadLetter
 		decode(t, b, &l)
@@ -176,7 +185,7 @@ func (b block) verify(t *testing.T, keys job.Keyring, m job.Message) {
 // every field of what is stored.
 func TestSubjectsIsComplete(t *testing.T) {
 	_, text := blocks(t, "subjects.md")
-	want := []string{job.JobsStream("payments"), job.CallsStream("payments"), job.DeadStream("payments"), job.ContextsStream("payments"), "`" + job.KeysBucket + "`"}
+	want := []string{job.JobsStream("payments"), job.CallsStream("payments"), job.DeadStream("payments"), job.ContextsStream("payments"), job.BodiesStream("payments"), "`" + job.KeysBucket + "`"}
 	for name, value := range constants(t) {
 		for _, group := range []string{"Header", "Type", "Reason", "Outcome", "Effect", "Failure"} {
 			if strings.HasPrefix(name, group) {
@@ -244,6 +253,9 @@ func fields(done map[reflect.Type]bool, types ...reflect.Type) []string {
 		done[typ] = true
 		for i := range typ.NumField() {
 			name, _, _ := strings.Cut(typ.Field(i).Tag.Get("json"), ",")
+			if name == "-" { // it does not travel
+				continue
+			}
 			names = append(names, name)
 			names = append(names, fields(done, typ.Field(i).Type)...)
 		}
@@ -399,7 +411,7 @@ func TestSubjectsPermissions(t *testing.T) {
 		}
 	}
 	for _, subject := range []string{
-		"$KV.payments.cus_42", "$KV.thence-keys.keys", "payments.cus_42.call.stripe", "payments.cus_42.retry.1-0", "payments.cus_42.dead.1",
+		"$KV.payments.cus_42", "$KV.thence-keys.keys", "payments.cus_42.call.stripe", "payments.cus_42.retry.1-0", "payments.cus_42.dead.1", "$O.payments-bodies.M.x", "$JS.API.DIRECT.GET.OBJ_payments-bodies",
 		"$JS.API.DIRECT.GET.KV_thence-keys.$KV.thence-keys.keys", "$JS.API.STREAM.MSG.GET.KV_thence-keys", "$JS.API.STREAM.PURGE.JOBS_payments",
 		"$JS.API.STREAM.DELETE.JOBS_payments", "$JS.API.CONSUMER.CREATE.JOBS_payments", "$JS.API.CONSUMER.MSG.NEXT.JOBS_payments.workers", "other.cus_42",
 	} {

@@ -114,7 +114,7 @@ func shown(s Script) string {
 func jobOf(j Job, script string) modules.Job {
 	return modules.Job{ID: j.ID, Sequence: j.Sequence, Worker: j.Worker, Context: j.Context, Caller: j.Caller,
 		Parent: j.Parent, Script: script, Time: j.Time, Data: j.Data, Response: j.Response, Failure: j.Failure, Tag: j.Tag,
-		Operation: j.Operation}
+		Operation: j.Operation, Calls: j.Calls}
 }
 
 // printed is what is left of a run that failed.
@@ -128,7 +128,7 @@ func outcome(r *modules.Run) (*Outcome, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := &Outcome{State: state, Result: r.Result()}
+	out := &Outcome{State: state, Result: r.Result(), Cancelled: r.Cancelled()}
 	out.Output, out.OutputCut = r.Output()
 	for _, e := range r.Effects() {
 		out.Effects = append(out.Effects, effectOf(e))
@@ -143,7 +143,7 @@ func effectOf(e modules.Effect) Effect {
 	}
 	c := e.Call
 	call := &Call{ID: c.ID, Operation: c.Operation, Method: c.Method, URL: c.URL, Body: c.Body, Timeout: c.Timeout,
-		IdempotencyKey: c.IdempotencyKey, Then: c.Then, Catch: c.Catch, Tag: c.Tag}
+		IdempotencyKey: c.IdempotencyKey, Then: c.Then, Catch: c.Catch, Tag: c.Tag, Cancelled: c.Cancelled}
 	for _, h := range c.Header {
 		call.Header = append(call.Header, Header(h))
 	}

@@ -19,7 +19,7 @@ import (
 var update = flag.Bool("update", false, "rewrite what the scripts of testdata are expected to do")
 
 // example is a script of testdata. Comments at its top that start with a small letter set its input (data, state,
-// response, failure, tag, and "script NAME: SOURCE" for the library); the comment at its end, after "// Want:", is all
+// response, failure, tag, calls, and "script NAME: SOURCE" for the library); the comment at its end, after "// Want:", is all
 // that it leaves behind.
 type example struct {
 	file   string
@@ -31,7 +31,7 @@ type example struct {
 
 const wantMark = "\n// Want:\n"
 
-var setting = regexp.MustCompile(`(?m)^// (data|state|response|failure|tag|script \w+): (.*)$`)
+var setting = regexp.MustCompile(`(?m)^// (data|state|response|failure|tag|calls|script \w+): (.*)$`)
 
 func readExample(t *testing.T, file string) *example {
 	t.Helper()
@@ -56,7 +56,7 @@ func readExample(t *testing.T, file string) *example {
 func (e *example) set(key, val string) {
 	j := &e.input.Job
 	for name, field := range map[string]*[]byte{"data": &j.Data, "state": &e.input.State, "response": &j.Response,
-		"failure": &j.Failure, "tag": &j.Tag} {
+		"failure": &j.Failure, "tag": &j.Tag, "calls": &j.Calls} {
 		if key == name {
 			*field = []byte(val)
 		}
@@ -81,6 +81,9 @@ func render(out *scripting.Outcome) string {
 	}
 	for _, e := range out.Effects {
 		renderEffect(&b, e)
+	}
+	for _, id := range out.Cancelled {
+		fmt.Fprintf(&b, "cancel %s\n", id)
 	}
 	return b.String()
 }
@@ -111,6 +114,9 @@ func renderEffect(b *strings.Builder, e scripting.Effect) {
 	}
 	if c.Timeout != 0 {
 		fmt.Fprintf(b, "  timeout: %s\n", c.Timeout)
+	}
+	if c.Cancelled {
+		b.WriteString("  cancelled\n")
 	}
 }
 

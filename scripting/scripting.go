@@ -62,6 +62,7 @@ type Job struct {
 	Tag      []byte    // JSON; what the call was tagged with
 
 	Operation string // set when the job is what came of a call: the call's Operation
+	Calls     []byte // JSON; the context's open calls, in the order of their ids: [{"id": ..., "operation": ..., "tag": ...}]; empty: none
 }
 
 // Limits bound one run.
@@ -83,6 +84,7 @@ type Outcome struct {
 	Output    string // what it printed and logged
 	OutputCut bool   // Output was cut at Limits.Output
 	Effects   []Effect
+	Cancelled []string // ids of Job.Calls that are to be closed; a call that this run asked for says so itself
 }
 
 // Effect is one thing that a script asked for. Exactly one field is set.
@@ -104,6 +106,7 @@ type Call struct {
 	Then           string        // script that takes the answer; empty: none
 	Catch          string        // script that takes the failure; empty: none
 	Tag            []byte        // JSON; nil: none
+	Cancelled      bool          // the script took it back: it is not to be made; it keeps its place, as later ids count on it
 }
 
 // Header is one line of a request's header. With Secret the line's value is Value (a prefix such as "Bearer ") followed

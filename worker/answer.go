@@ -14,9 +14,13 @@ import (
 func answerFacts(a *job.Answer) (data, response, failure []byte) {
 	data = bodyData(a)
 	if a.Status != 0 {
-		response = encode(map[string]any{
+		facts := map[string]any{
 			"status": a.Status, "headers": lower(a.Header), "body": bodyText(a.Body), "attempts": a.Attempts, "duration_ms": a.Duration,
-		})
+		}
+		if a.Stored != nil {
+			facts["stored"] = a.Stored
+		}
+		response = encode(facts)
 	}
 	if f := a.Failure; f != nil {
 		failure = encode(map[string]any{

@@ -53,7 +53,7 @@ func (t *trial) die(d *death) {
 func (t *trial) scriptFailed(d *death) job.Effect {
 	a := t.job.Answer
 	told := &job.Answer{
-		Status: a.Status, Header: a.Header, Attempts: a.Attempts, Duration: a.Duration,
+		Status: a.Status, Header: a.Header, Attempts: a.Attempts, Duration: a.Duration, Stored: a.Stored,
 		Tag: t.call.Tag, Operation: t.call.Operation,
 		Failure: &job.Failure{Type: job.FailureScript, Code: d.why.Reason, Message: cut(d.why.String(), maxMessage)},
 		Source:  t.old.Sources[t.call.Catch],

@@ -10,12 +10,13 @@ import (
 )
 
 // fillOutbox turns what the script asked for into the effects and open calls of the commit.
-func (j *judge) fillOutbox(ctx context.Context, t *trial, ran scripting.Script, effects []scripting.Effect) error {
-	if len(effects) == 0 {
+func (j *judge) fillOutbox(ctx context.Context, t *trial, ran scripting.Script, out *scripting.Outcome) error {
+	if len(out.Effects)+len(out.Cancelled) == 0 {
 		return nil
 	}
 	t.next.Calls = maps.Clone(t.next.Calls)
-	for _, e := range effects {
+	t.cancel(out.Cancelled)
+	for _, e := range out.Effects {
 		var err error
 		if e.Call != nil {
 			err = j.addCall(t, ran, e.Call)
@@ -32,6 +33,17 @@ func (j *judge) fillOutbox(ctx context.Context, t *trial, ran scripting.Script, 
 	return nil
 }
 
+// cancel closes open calls. Nothing else is needed: a performer asks before each try whether its call is open, and an
+// answer to a call that is not is late (rule 15).
+func (t *trial) cancel(ids []string) {
+	for _, id := range ids {
+		if _, open := t.next.Calls[id]; open {
+			delete(t.next.Calls, id)
+			t.next.Report.Cancelled = append(t.next.Report.Cancelled, id)
+		}
+	}
+}
+
 func (j *judge) addCall(t *trial, ran scripting.Script, c *scripting.Call) error {
 	service, err := j.services.Services().For(c.URL)
 	if err != nil {
@@ -46,6 +58,10 @@ func (j *judge) addCall(t *trial, ran scripting.Script, c *scripting.Call) error
 	}
 	if d := j.allow.call(ran, c.ID, service, request); d != nil {
 		return d
+	}
+	if c.Cancelled {
+		t.next.Report.Cancelled = append(t.next.Report.Cancelled, c.ID)
+		return t.add(job.Effect{Kind: job.EffectCall, Service: service.Name, Request: &job.Request{Method: c.Method, URL: c.URL}, Cancelled: true})
 	}
 	if t.next.Calls == nil {
 		t.next.Calls = map[string]job.OpenCall{}

@@ -91,7 +91,7 @@ type numbered struct {
 
 // each makes the effects' messages and hands them to send, in order for each subject.
 func (o *outbox) each(ctx context.Context, f flush, send func(context.Context, int, job.Message) error) error {
-	if len(f.commit.Outbox) == 1 {
+	if len(f.commit.Outbox) == 1 && !f.commit.Outbox[0].Cancelled {
 		m, err := o.message(f, 0)
 		if err != nil {
 			return err
@@ -99,7 +99,10 @@ func (o *outbox) each(ctx context.Context, f flush, send func(context.Context, i
 		return send(ctx, 0, m)
 	}
 	bySubject := map[string][]numbered{}
-	for i := range f.commit.Outbox {
+	for i, e := range f.commit.Outbox {
+		if e.Cancelled {
+			continue
+		}
 		m, err := o.message(f, i)
 		if err != nil {
 			return err

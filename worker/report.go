@@ -12,7 +12,7 @@ import (
 // report fills in what is known of the run.
 func (t *trial) report(j *judge, outcome string) {
 	r := &t.next.Report
-	*r = job.Report{Output: r.Output, OutputCut: r.OutputCut, Result: r.Result, Error: r.Error}
+	*r = job.Report{Output: r.Output, OutputCut: r.OutputCut, Result: r.Result, Error: r.Error, Cancelled: r.Cancelled}
 	if outcome == job.OutcomeDead {
 		r.Result = nil
 	} else {

@@ -24,6 +24,7 @@ type journal interface {
 	Commit(ctx context.Context, name string, data []byte, revision uint64) (uint64, error)
 	Publish(ctx context.Context, m job.Message) error
 	RoomForCalls(ctx context.Context) error
+	PurgeRetry(ctx context.Context, a job.Address, call string) (bool, error)
 	PoolExists(ctx context.Context, name string) (bool, error)
 	MaxPayload() int
 }
@@ -293,8 +294,25 @@ func (r *rounds) step(ctx context.Context, g goal, v view, head job.Message) err
 			return err
 		}
 	}
+	if len(next.Report.Cancelled) > 0 {
+		_ = g.brief(func() error { r.purge(ctx, g.name, next); return nil })
+	}
 	g.applied(head.Sequence)
 	return nil
+}
+
+// purge removes the timers of calls that the job cancelled, as far as it can: one that is left wakes its call for
+// nothing.
+func (r *rounds) purge(ctx context.Context, name string, c job.Commit) {
+	for _, id := range c.Report.Cancelled {
+		if seq, _, _ := job.ParseEffectID(id); seq == c.Applied {
+			continue // it was never published
+		}
+		if _, err := r.stream.PurgeRetry(ctx, job.Address{Pool: r.pool, Context: name}, id); err != nil {
+			r.log.Debug("the timer of a cancelled call is left", "context", name, "call", id, "error", err)
+			return
+		}
+	}
 }
 
 // commit writes the context. Whatever goes wrong, what this process thought of the context is forgotten: only a commit

@@ -2,7 +2,10 @@ package worker
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"maps"
+	"slices"
 
 	"github.com/thence-dev/thence/internal/job"
 	"github.com/thence-dev/thence/scripting"
@@ -58,7 +61,7 @@ func (j *judge) run(ctx context.Context, t *trial) error {
 		return err
 	}
 	t.next.State, t.next.Report.Result = out.State, out.Result
-	if err := j.fillOutbox(ctx, t, script, out.Effects); err != nil {
+	if err := j.fillOutbox(ctx, t, script, out); err != nil {
 		return err
 	}
 	t.next.Sources = keepSources(t.next.Calls, t.old.Sources, script)
@@ -98,11 +101,30 @@ func keepSources(open map[string]job.OpenCall, old map[string]string, ran script
 	return kept
 }
 
+// openFact is an open call as a script sees it.
+type openFact struct {
+	ID        string          `json:"id"`
+	Operation string          `json:"operation,omitempty"`
+	Tag       json.RawMessage `json:"tag,omitempty"`
+}
+
+// openFacts are the open calls of a context, in the order in which they were asked for.
+func openFacts(open map[string]job.OpenCall) []openFact {
+	facts := make([]openFact, 0, len(open))
+	for _, id := range slices.SortedFunc(maps.Keys(open), job.CompareEffects) {
+		facts = append(facts, openFact{id, open[id].Operation, open[id].Tag})
+	}
+	return facts
+}
+
 // facts are what the script can learn about its job.
 func (t *trial) facts() scripting.Job {
 	f := scripting.Job{
 		ID: t.job.ID, Sequence: t.message.Sequence, Worker: t.job.Address.Pool, Context: t.job.Address.Context,
 		Caller: t.job.Caller, Parent: t.job.Parent, Time: t.message.Time, Data: t.job.Data,
+	}
+	if len(t.next.Calls) > 0 {
+		f.Calls = encode(openFacts(t.next.Calls))
 	}
 	a := t.job.Answer
 	if a == nil {

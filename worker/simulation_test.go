@@ -174,9 +174,26 @@ func (r programs) Run(_ context.Context, in scripting.Input) (*scripting.Outcome
 		}
 	}
 	out := &scripting.Outcome{Effects: effectsOf(p, in.Job, len(s.Ran))}
+	if p.Cancels && len(in.Job.Calls) > 0 {
+		if out.Cancelled, err = openIn(in.Job.Calls); err != nil {
+			return nil, err
+		}
+	}
 	s.Ran = append(s.Ran, in.Job.Sequence)
 	out.State, err = json.Marshal(s)
 	return out, err
+}
+
+// openIn are the ids of the calls that a job is shown as open.
+func openIn(calls []byte) (ids []string, err error) {
+	var open []struct {
+		ID string `json:"id"`
+	}
+	err = json.Unmarshal(calls, &open)
+	for _, c := range open {
+		ids = append(ids, c.ID)
+	}
+	return ids, err
 }
 
 // programOf is what a job is to do: a caller's or a dispatched one has it in its data, an answer in its call's tag.
@@ -219,7 +236,7 @@ func callOf(s simulation.Step, context, id string) *scripting.Call {
 		panic(err)
 	}
 	c := &scripting.Call{
-		ID: id, Method: "POST", URL: simulation.APIBase + "/" + context + "/" + id, Body: []byte(`{}`), Then: simulation.Then, Tag: tag,
+		ID: id, Method: "POST", URL: simulation.APIBase + "/" + context + "/" + id, Body: []byte(`{}`), Then: simulation.Then, Tag: tag, Cancelled: s.Cancelled,
 	}
 	if s.Catch != nil {
 		c.Catch = simulation.Catch

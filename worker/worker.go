@@ -41,18 +41,19 @@ type Config struct {
 	Pool    string             // name of the worker pool: a-z A-Z 0-9 _ -, at most 32
 	Library *scripting.Library // the named scripts that jobs may run
 
-	Runner   scripting.Runner // runs the scripts; default: a sandbox that Run starts and ends, see package sandbox
-	Sandbox  sandbox.Options  // of the default Runner
-	Limits   scripting.Limits // of one run
-	Services []Service        // outside APIs, beside the built-in stripe and default
-	Secrets  Secrets          // default: the variable THENCE_SECRET_<NAME>, name in upper case
-	Name     string           // of this process, in reports and logs; default: host name and a random part
-	Slots    int              // contexts worked on at a time; default 128
-	Grace    time.Duration    // how long work under way may take to end after Run's ctx did; default 20s
-	Replicas int              // of the pool's streams, when Run has to make them; default 1
-	MaxBytes int64            // of each of the pool's streams, and a quarter of its contexts', likewise; default 1 GiB
-	HoldOn   []string         // scripts whose failure holds their context until an operator decides; "*": all; default none
-	Logger   *slog.Logger     // default: slog.Default()
+	Runner     scripting.Runner // runs the scripts; default: a sandbox that Run starts and ends, see package sandbox
+	Sandbox    sandbox.Options  // of the default Runner
+	Limits     scripting.Limits // of one run
+	Services   []Service        // outside APIs, beside the built-in stripe and default
+	Secrets    Secrets          // default: the variable THENCE_SECRET_<NAME>, name in upper case
+	Name       string           // of this process, in reports and logs; default: host name and a random part
+	Slots      int              // contexts worked on at a time; default 128
+	Grace      time.Duration    // how long work under way may take to end after Run's ctx did; default 20s
+	Replicas   int              // of the pool's streams, when Run has to make them; default 1
+	MaxBytes   int64            // of each of the pool's streams, and a quarter of its contexts', likewise; default 1 GiB
+	KeepBodies time.Duration    // how long bodies that are too large for a job are kept, likewise; default 72h
+	HoldOn     []string         // scripts whose failure holds their context until an operator decides; "*": all; default none
+	Logger     *slog.Logger     // default: slog.Default()
 
 	// What scripts may do, the same for all workers of a pool. A job that asks for more is a dead letter.
 	NoInline         bool     // jobs run library scripts only: whoever may publish a job may otherwise publish source
@@ -109,8 +110,8 @@ func (c Config) validate() error {
 	if err := job.ValidPool(c.Pool); err != nil {
 		problems = append(problems, fmt.Errorf("config: Pool: %w", err))
 	}
-	if c.Slots < 0 || c.Grace < 0 || c.Replicas < 0 || c.MaxBytes < 0 {
-		problems = append(problems, errors.New("config: Slots, Grace, Replicas and MaxBytes can't be negative"))
+	if c.Slots < 0 || c.Grace < 0 || c.Replicas < 0 || c.MaxBytes < 0 || c.KeepBodies < 0 {
+		problems = append(problems, errors.New("config: Slots, Grace, Replicas, MaxBytes and KeepBodies can't be negative"))
 	}
 	for _, pattern := range c.DispatchContexts {
 		if _, err := path.Match(pattern, ""); err != nil {
@@ -243,7 +244,7 @@ type deliveries interface {
 // setUp makes or finds the pool's streams, and opens the deliveries of its calls and jobs.
 func (w *Worker) setUp(ctx context.Context) (s setup, err error) {
 	c := w.config
-	options := stream.Options{Replicas: c.Replicas, MaxBytes: c.MaxBytes, Services: w.services.Services().InFlight()}
+	options := stream.Options{Replicas: c.Replicas, MaxBytes: c.MaxBytes, KeepBodies: c.KeepBodies, Services: w.services.Services().InFlight()}
 	pool, err := stream.Ensure(ctx, c.Conn, c.Pool, options)
 	if err != nil {
 		return s, err
@@ -261,7 +262,7 @@ func (w *Worker) setUp(ctx context.Context) (s setup, err error) {
 		}
 		return pool.Calls(ctx, s.Name, s.MaxInFlight, calls.Batch)
 	})
-	performing.Pause = pool.PauseCalls
+	performing.Pause, performing.Bodies = pool.PauseCalls, pool
 	s.performer = calls.New(performing)
 	if err := s.performer.Open(ctx); err != nil {
 		return s, err

@@ -242,6 +242,9 @@ func line(e stream.Entry, c job.Commit) []string {
 		if c.Held != nil {
 			why = c.Held.Why
 		}
+		if len(d.Calls) > 0 {
+			why = "call " + strings.Join(d.Calls, ", ")
+		}
 		return []string{at, "-", d.By, "-", "(" + d.What + ")", "-", orDash(why)}
 	}
 	if h := c.Held; h != nil && h.Sequence != 0 {
@@ -262,6 +265,7 @@ func askedFor(c job.Commit) []string {
 	var asked []string
 	for i, e := range c.Outbox {
 		switch {
+		case e.Cancelled: // it stands among the cancelled ones
 		case e.Request != nil:
 			name := c.Calls[job.EffectID(c.Applied, i)].Operation
 			if name == "" {
@@ -273,6 +277,9 @@ func askedFor(c job.Commit) []string {
 		case e.Job != nil:
 			asked = append(asked, "job for "+e.Job.To)
 		}
+	}
+	if ids := c.Report.Cancelled; len(ids) > 0 {
+		asked = append(asked, "cancel "+strings.Join(ids, " "))
 	}
 	return asked
 }

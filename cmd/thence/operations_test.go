@@ -33,10 +33,11 @@ type page struct {
 const (
 	shownLetter = "payments.cus_42.1764000000000017"
 	shownHeld   = "payments.cus_44.1764000000000018"
+	shownCall   = "1764000000000019-0"
 )
 
 // TestOperationsPage runs every command of docs/operations.md, in order, each as a shell would. What a block is about is
-// said behind its language: letter (there is a dead letter), held (a failed job holds a context).
+// said behind its language: letter (there is a dead letter), held (a failed job holds a context), call (the context cus_42 waits for a call).
 func TestOperationsPage(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds the nats CLI")
@@ -132,7 +133,24 @@ func (p *page) prepare(needs, command string) string {
 	case "held":
 		return strings.ReplaceAll(command, shownHeld, p.held())
 	}
+	if needs == "call" {
+		return strings.ReplaceAll(command, shownCall, p.call())
+	}
 	return command
+}
+
+// call is the id of a new open call.
+func (p *page) call() string {
+	p.Helper()
+	seq, _, err := p.pool.PublishJob(p.within(), job.Message{
+		Subject: "payments.cus_42", Data: []byte(`import("http").get("https://api.example.invalid/")`),
+	})
+	p.must(err)
+	p.must(p.pool.Watch(p.within(), "cus_42", func(e stream.Entry) bool {
+		c, err := job.DecodeCommit(e.Data)
+		return e.Data == nil || err != nil || c.Applied < seq
+	}))
+	return job.EffectID(seq, 0)
 }
 
 // letter is the id of a dead letter of a new job.

@@ -53,17 +53,19 @@ type dispatchFlags struct {
 
 // storageFlags say how a pool's streams are made.
 type storageFlags struct {
-	replicas int
-	maxBytes int64
+	replicas   int
+	maxBytes   int64
+	keepBodies time.Duration
 }
 
 func (s *storageFlags) register(f *pflag.FlagSet) {
 	f.IntVar(&s.replicas, "replicas", 1, "replicas of the pool's streams, if they have to be made (3 in production)")
 	f.Int64Var(&s.maxBytes, "max-bytes", 1<<30, "bytes that each of the pool's streams may hold, and its contexts four times that, if they have to be made")
+	f.DurationVar(&s.keepBodies, "keep-bodies", 72*time.Hour, "how long bodies that are too large for a job are kept, if their bucket has to be made")
 }
 
 func (s *storageFlags) options() stream.Options {
-	return stream.Options{Replicas: s.replicas, MaxBytes: s.maxBytes}
+	return stream.Options{Replicas: s.replicas, MaxBytes: s.maxBytes, KeepBodies: s.keepBodies}
 }
 
 func (s *storageFlags) check() error {
@@ -72,6 +74,9 @@ func (s *storageFlags) check() error {
 	}
 	if s.maxBytes < 1 {
 		return fmt.Errorf("--max-bytes %d: want more than 0: a full disk stops the whole server, so streams need a bound", s.maxBytes)
+	}
+	if s.keepBodies < time.Minute {
+		return fmt.Errorf("--keep-bodies %s: want a minute or more", s.keepBodies)
 	}
 	return nil
 }
@@ -166,7 +171,7 @@ func (a *app) workerConfig(f workerFlags, log *slog.Logger) (worker.Config, decl
 	config := worker.Config{
 		NoInline: f.inline.off, DispatchPools: f.dispatch.pools, DispatchContexts: f.dispatch.contexts, Secrets: secrets,
 		Pool: f.pool, Library: library, Services: declared.all(declared.inFile), Name: f.name, Slots: f.slots, Grace: f.grace, HoldOn: f.holdOn,
-		Replicas: f.storage.replicas, MaxBytes: f.storage.maxBytes, Logger: log,
+		Replicas: f.storage.replicas, MaxBytes: f.storage.maxBytes, KeepBodies: f.storage.keepBodies, Logger: log,
 	}
 	err = f.bounds.apply(&config)
 	return config, declared, err

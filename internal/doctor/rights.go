@@ -20,8 +20,8 @@ var roles = []struct {
 	{"caller", []string{stream.PublishJobs}},
 	{"caller that awaits its jobs", []string{stream.PublishJobs, stream.ReadContexts, stream.FollowContexts, stream.ReadLetters}},
 	{"worker", []string{
-		stream.PublishJobs, stream.PublishContexts, stream.PublishCalls, stream.PublishLetters, stream.ReadContexts, stream.ReadJobs,
-		stream.ReadLeaders, stream.ReadKeys, stream.TakeJobs,
+		stream.PublishJobs, stream.PublishContexts, stream.PublishCalls, stream.PublishLetters, stream.PublishBodies, stream.ReadContexts,
+		stream.ReadJobs, stream.ReadLeaders, stream.ReadKeys, stream.TakeJobs,
 	}},
 	{"operator", []string{
 		stream.PublishJobs, stream.PublishContexts, stream.ReadContexts, stream.FollowContexts, stream.ListLetters, stream.ReadLeaders, stream.ReadKeys,

@@ -15,7 +15,7 @@ func (k Keyring) AnswerMessage(a Address, service, call, trace string, ans Answe
 	body, err := Encode(ans)
 	if err == nil && len(body) > maxAnswer {
 		body, err = Encode(Answer{
-			Status: ans.Status, Attempts: ans.Attempts, Duration: ans.Duration,
+			Status: ans.Status, Attempts: ans.Attempts, Duration: ans.Duration, Stored: ans.Stored,
 			Failure: &Failure{Type: FailureTooLarge, Message: fmt.Sprintf("the answer has %d bytes as a job, at most %d are allowed", len(body), maxAnswer)},
 		})
 	}

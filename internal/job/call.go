@@ -90,6 +90,8 @@ type Call struct {
 	First    time.Time `json:"first,omitzero"`    // when the first try began
 	Last     string    `json:"last,omitempty"`    // how the last try ended
 	Trace    string    `json:"trace,omitempty"`
+
+	From Address `json:"-"` // the context that waits for it, as the message's subject has it
 }
 
 // Answer is what came of a call: a response, or a failure.
@@ -100,12 +102,26 @@ type Answer struct {
 	Attempts int               `json:"attempts"`
 	Duration float64           `json:"duration_ms"` // of the last try
 	Failure  *Failure          `json:"failure,omitempty"`
+	Stored   *Stored           `json:"stored,omitempty"` // where the body is, or the body that Body is a part of
 
 	// Set only where a call's own error script is told that its response script failed.
 	Tag       json.RawMessage `json:"tag,omitempty"`
 	Operation string          `json:"operation,omitempty"`
 	Source    string          `json:"source,omitempty"`
 }
+
+// Stored refers to a body that is too large for a job: an object of the pool's bucket of bodies.
+type Stored struct {
+	Name   string `json:"name"` // of the object: see [Address.BodyName]
+	Size   int64  `json:"size"`
+	Digest string `json:"digest"`           // SHA-256= and the digest in base64url
+	Type   string `json:"type,omitempty"`   // the body's Content-Type
+	Offset int64  `json:"offset,omitempty"` // of a part: where it begins
+	Next   int64  `json:"next,omitempty"`   // of a part: where the next one begins; 0: it was the last
+}
+
+// MaxPart is the most that is read of a stored body at a time, in bytes.
+const MaxPart = 256 << 10
 
 // Failure is the one shape of everything that can go wrong with a call. The status, the attempts and the body stand
 // beside it in the answer.
@@ -126,4 +142,5 @@ const (
 	FailureUnknown    = "outcome_unknown" // it may have been carried out, and trying again is no longer safe
 	FailureRejected   = "rejected"        // the request can't be sent as it is
 	FailureScript     = "script_error"    // the response script failed
+	FailureGone       = "gone"            // the body is not kept any more
 )

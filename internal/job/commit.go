@@ -60,6 +60,8 @@ type Deed struct {
 	What string    `json:"what"` // pause, resume, retry, drop, cancel or reset
 	By   string    `json:"by"`
 	Time time.Time `json:"time"`
+
+	Calls []string `json:"cancelled,omitempty"` // ids of the calls that cancel closed
 }
 
 // Kinds of effect.
@@ -75,6 +77,9 @@ type Effect struct {
 	Service string      `json:"service,omitempty"` // of a call
 	Request *Request    `json:"request,omitempty"` // of a call
 	Job     *Dispatched `json:"job,omitempty"`
+
+	// Of a call that the job itself took back: it is not published, and only holds the places of those behind it.
+	Cancelled bool `json:"cancelled,omitempty"`
 
 	// Of a dead letter whose job answered a call: the call, and the inline source that took the answer.
 	Call   *OpenCall `json:"call,omitempty"`
@@ -121,6 +126,7 @@ type Report struct {
 	Result    json.RawMessage `json:"result,omitempty"`
 	Error     *Error          `json:"error,omitempty"`
 	Trace     string          `json:"trace,omitempty"`
+	Cancelled []string        `json:"cancelled,omitempty"` // ids of open calls that the job closed, whoever had asked for them
 }
 
 // Input is what a job ran on. What is larger than MaxKept is kept as its size and digest.

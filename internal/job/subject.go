@@ -1,6 +1,7 @@
 package job
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -70,6 +71,10 @@ func ValidService(name string) bool { return serviceName.MatchString(name) }
 
 func validCallID(id string) bool { return callID.MatchString(id) }
 
+// BodyName is the name of the object that a call's body is stored as. A context has no dot, so that no two calls have
+// the same one.
+func (a Address) BodyName(call string) string { return a.Context + "." + call }
+
 // ParseAddress reads `<pool>.<context>`. The context may be one that no bucket can hold: see [ValidContext].
 func ParseAddress(subject string) (Address, error) {
 	pool, context, ok := strings.Cut(subject, ".")
@@ -129,6 +134,12 @@ func CallsStream(pool string) string { return "CALLS_" + pool }
 // DeadStream names the stream of the pool's dead letters.
 func DeadStream(pool string) string { return "DEAD_" + pool }
 
+// BodiesBucket names the object store of bodies that are too large for a job.
+func BodiesBucket(pool string) string { return pool + "-bodies" }
+
+// BodiesStream names the stream below it.
+func BodiesStream(pool string) string { return "OBJ_" + BodiesBucket(pool) }
+
 // ContextsStream names the stream below the pool's bucket of contexts.
 func ContextsStream(pool string) string { return "KV_" + pool }
 
@@ -151,6 +162,13 @@ func (o Origin) String() string { return o.Address.String() + "." + o.ID() }
 // EffectID is "<sequence>-<index>".
 func EffectID(sequence uint64, index int) string {
 	return strconv.FormatUint(sequence, 10) + "-" + strconv.Itoa(index)
+}
+
+// CompareEffects orders ids of effects: those of earlier jobs first, of one job in the order in which it asked.
+func CompareEffects(a, b string) int {
+	seqA, indexA, _ := ParseEffectID(a)
+	seqB, indexB, _ := ParseEffectID(b)
+	return cmp.Or(cmp.Compare(seqA, seqB), cmp.Compare(indexA, indexB), cmp.Compare(a, b))
 }
 
 // ParseEffectID reads "<sequence>-<index>".

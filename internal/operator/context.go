@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"slices"
-	"strings"
 
 	"github.com/thence-dev/thence/internal/job"
 	"github.com/thence-dev/thence/internal/stream"
@@ -113,7 +111,7 @@ type Cancelled struct {
 func (o *Operator) Cancel(ctx context.Context, name string, ids []string) ([]Cancelled, error) {
 	var closed []Cancelled
 	err := o.amend(ctx, name, deedCancel, func(old job.Commit, next *draft) error {
-		which, err := openCalls(old, ids)
+		which, err := openCalls(old.Calls, ids)
 		if err != nil {
 			return err
 		}
@@ -129,6 +127,7 @@ func (o *Operator) Cancel(ctx context.Context, name string, ids []string) ([]Can
 		if next.set("calls", left); len(left) == 0 {
 			next.remove("calls")
 		}
+		next.deed.Calls = which
 		return nil
 	})
 	if errors.Is(err, errNothing) {
@@ -147,26 +146,6 @@ func (o *Operator) Cancel(ctx context.Context, name string, ids []string) ([]Can
 }
 
 var errNothing = errors.New("there is nothing to change")
-
-// openCalls are the ids of the calls that are meant, in order, each of which must be open.
-func openCalls(c job.Commit, ids []string) ([]string, error) {
-	if len(ids) == 0 {
-		return slices.Sorted(maps.Keys(c.Calls)), nil
-	}
-	var unknown []string
-	for _, id := range ids {
-		if _, open := c.Calls[id]; !open {
-			unknown = append(unknown, id)
-		}
-	}
-	if len(unknown) > 0 {
-		return nil, fmt.Errorf("not an open call of the context: %s. Nothing was cancelled; `thence context get` shows those that are open",
-			strings.Join(unknown, ", "))
-	}
-	ids = slices.Clone(ids)
-	slices.Sort(ids)
-	return slices.Compact(ids), nil
-}
 
 // Reset empties a context's state, and returns how many calls it leaves open. What keeps repeats from running twice stays.
 // It returns ErrNoCommit for a context that has no state yet.

@@ -234,6 +234,14 @@ func TestCancel(t *testing.T) {
 	if _, err := b.op.Cancel(b.ctx(), "c", []string{"12-0", "99-0"}); err == nil || !strings.Contains(err.Error(), "99-0. Nothing was cancelled") {
 		t.Errorf("got %v", err)
 	}
+	if _, err := b.op.Plan(b.ctx(), "c", []string{"99-0"}); err == nil {
+		t.Error("a call that is not open can be planned to be cancelled")
+	}
+	plan, err := b.op.Plan(b.ctx(), "c", []string{"12-1"})
+	must(t, err)
+	if len(plan) != 1 || plan[0].ID != "12-1" {
+		t.Errorf("planned %+v", plan)
+	}
 	closed, err := b.op.Cancel(b.ctx(), "c", []string{"12-1", "12-1"})
 	must(t, err)
 	if len(closed) != 1 || closed[0].ID != "12-1" || !closed[0].Timer || closed[0].Service != "default" {
@@ -243,6 +251,7 @@ func TestCancel(t *testing.T) {
 	if _, open := c.Calls["12-0"]; !open || len(c.Calls) != 1 {
 		t.Errorf("open calls: %v", c.Calls)
 	}
+	equal(t, "the calls that the deed names", strings.Join(c.Deed.Calls, " "), "12-1")
 	equal(t, "messages on the calls stream", b.queued(), 0)
 	closed, err = b.op.Cancel(b.ctx(), "c", nil)
 	must(t, err)

@@ -13,7 +13,8 @@ import (
 // that this program does not know included: the workers may be newer than it is.
 type draft struct {
 	fields []field
-	err    error // of set, kept for encode
+	deed   job.Deed // what is recorded of the change
+	err    error    // of set, kept for encode
 }
 
 type field struct {

@@ -66,10 +66,11 @@ func (o *Operator) amend(ctx context.Context, name, what string, change func(old
 		if err != nil {
 			return fmt.Errorf("context %s.%s: %w", o.pool.Name, name, err)
 		}
+		next.deed = job.Deed{What: what, By: o.by, Time: o.now().UTC()}
 		if err := change(old, next); err != nil {
 			return err
 		}
-		next.set("deed", job.Deed{What: what, By: o.by, Time: o.now().UTC()})
+		next.set("deed", next.deed)
 		data, err := next.encode()
 		if err != nil {
 			return err

@@ -110,7 +110,7 @@ func (c *callers) done() bool { return c.left == 0 }
 
 // program draws what a job does, and what comes of it down to a depth.
 func (w *World) program(depth int) *Program {
-	p := &Program{Fails: chance(w.rng, 0.08)}
+	p := &Program{Fails: chance(w.rng, 0.08), Cancels: chance(w.rng, w.plan.cancels)}
 	if w.plan.killers && depth == 2 && chance(w.rng, 0.2) {
 		p.Kills = []int{1 + w.rng.IntN(14), 1000}[w.rng.IntN(2)]
 	}
@@ -128,7 +128,7 @@ func (w *World) drawStep(depth int) Step {
 	if chance(w.rng, 0.5) {
 		return Step{To: w.plan.contexts[w.rng.IntN(len(w.plan.contexts))], Run: w.program(depth)}
 	}
-	s := Step{Then: w.program(depth)}
+	s := Step{Then: w.program(depth), Cancelled: chance(w.rng, w.plan.cancels)}
 	if chance(w.rng, 0.7) {
 		s.Catch = w.program(0)
 	}

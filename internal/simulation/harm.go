@@ -24,10 +24,11 @@ const (
 	remakeCalls harm = "remake calls" // the stream of calls is
 	night       harm = "night"        // no worker runs for more than a day
 	pauses      harm = "pause"        // an operator holds a context
+	cancels     harm = "cancel"       // an operator closes an open call
 )
 
 var allHarm = []weighted{
-	{10, crash}, {8, stop}, {3, deploy}, {4, cut}, {5, restart}, {2, failover}, {5, depose}, {4, outage}, {4, full}, {2, remakeJobs}, {1, remakeCalls}, {1, night}, {2, pauses},
+	{10, crash}, {8, stop}, {3, deploy}, {4, cut}, {5, restart}, {2, failover}, {5, depose}, {4, outage}, {4, full}, {2, remakeJobs}, {1, remakeCalls}, {1, night}, {2, pauses}, {3, cancels},
 }
 
 func (w *World) harm() {
@@ -61,6 +62,8 @@ func (w *World) harm() {
 		w.night()
 	case pauses:
 		w.pause()
+	case cancels:
+		w.cancel()
 	}
 }
 

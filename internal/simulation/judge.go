@@ -40,7 +40,7 @@ func (o *oracle) judgeEnds(l *contextLine) {
 		}
 		first := taken[a.identity]
 		switch {
-		case first == nil && !a.effective() && (gone[a.identity] || o.orphaned(a)):
+		case first == nil && !a.effective() && (gone[a.identity] || o.orphaned(a) || o.answersClosed(l, a)):
 		case first == nil && !a.effective():
 			o.world.violate("each job takes effect once", "job %d of %s (%s) was taken for %s, and was the first", a.sequence, l.name, a.identity, a.ended)
 		case first != nil && a.effective():
@@ -57,6 +57,13 @@ func (o *oracle) judgeEnds(l *contextLine) {
 func (o *oracle) orphaned(a *accepted) bool {
 	key, is := strings.CutPrefix(a.identity, "effect "+Pool+".")
 	return is && o.effects[key] != nil && o.effects[key].by.gone
+}
+
+// answersClosed tells whether the job answers a call that somebody cancelled.
+func (o *oracle) answersClosed(l *contextLine, a *accepted) bool {
+	call, answers := strings.CutPrefix(a.identity, "answer ")
+	e := o.effects[l.name+"."+call]
+	return answers && e != nil && e.closed
 }
 
 // judgeOutcome checks how a job ended, by what it was to do.
@@ -135,7 +142,10 @@ func (o *oracle) judgeEffects(l *contextLine, a *accepted, p *Program) {
 	}
 	for i, s := range p.Steps {
 		key := fmt.Sprintf("%s.%d-%d", l.name, a.sequence, i)
-		if o.effects[key].stored == 0 {
+		if o.effects[key].withdrawn != s.Cancelled {
+			o.world.violate("a call that its job took back is not published", "call %s is taken back: %v, want %v", key, !s.Cancelled, s.Cancelled)
+		}
+		if o.effects[key].stored == 0 && !s.Cancelled {
 			o.world.violate("every effect of what is committed", "%s was never published", key)
 		}
 		if s.To != "" {

@@ -32,6 +32,26 @@ func (w *World) pause() {
 	})
 }
 
+// cancel closes an open call, as an operator does, and removes the timer of its next try, or is cut off before.
+func (w *World) cancel() {
+	name := w.plan.contexts[w.rng.IntN(len(w.plan.contexts))]
+	call := pick(w, w.oracle.line(name).last.Calls)
+	if call == "" || !w.server.up {
+		return
+	}
+	w.oracle.cancelling = call
+	closed := w.deed(name, "cancel", func(c map[string]json.RawMessage) {
+		var calls map[string]json.RawMessage
+		_ = json.Unmarshal(c["calls"], &calls) // they were read when they were committed
+		delete(calls, call)
+		c["calls"] = encode(calls)
+	})
+	w.oracle.cancelling = ""
+	if closed && chance(w.rng, 0.5) {
+		w.server.calls.clear(job.Address{Pool: Pool, Context: name}.RetrySubject(call))
+	}
+}
+
 // decide lets a held context go on: with the job that failed, or without it.
 func (w *World) decide(name string, failed uint64) {
 	gone := w.deed(name, "resume", func(c map[string]json.RawMessage) {

@@ -18,6 +18,8 @@ type oracle struct {
 	strays  map[uint64]bool    // sequences of jobs whose context can't be, and whether their letter is there
 	deaths  map[uint64]int     // of processes, by the job that they died of
 	forging bool               // what is stored now is forged
+
+	cancelling string // the call that an operator is about to close
 }
 
 // contextLine is one context.
@@ -64,6 +66,8 @@ type effect struct {
 	key       string    // of a call
 	answered  bool      // an answer was stored
 	cancelled bool      // it went with a stream that was deleted
+	withdrawn bool      // the job that asked for this call took it back
+	closed    bool      // a later job, or an operator, closed this call
 }
 
 // kept is what the oracle reads of a commit.
@@ -72,7 +76,8 @@ type kept struct {
 	Applied uint64                     `json:"applied"`
 	Calls   map[string]json.RawMessage `json:"calls"`
 	Outbox  []struct {
-		Kind string `json:"kind"`
+		Kind      string `json:"kind"`
+		Cancelled bool   `json:"cancelled"`
 	} `json:"outbox"`
 	Held *struct {
 		Sequence uint64 `json:"sequence"`
@@ -182,6 +187,9 @@ func (o *oracle) published(key, kind string) *effect {
 	if e == nil || e.kind != kind {
 		o.world.violate("no effect of what is not committed", "%s %s was published, and no commit owes it", kind, key)
 		return &effect{by: &accepted{}}
+	}
+	if e.withdrawn {
+		o.world.violate("a call that its job took back is not published", "call %s", key)
 	}
 	e.stored++
 	return e

@@ -3,7 +3,9 @@ package simulation
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
+	"strings"
 
 	"github.com/thence-dev/thence/internal/job"
 )
@@ -23,8 +25,10 @@ func (o *oracle) committed(name string, revision uint64, data []byte) {
 		o.holds(l, c)
 	}
 	if c.Applied == old.Applied {
-		if !slices.Equal(c.State.Ran, old.State.Ran) || len(c.Calls) != len(old.Calls) {
-			w.violate("only a job changes a context", "context %s, revision %d", name, revision)
+		want := maps.Clone(old.Calls)
+		o.close(l, want, o.cancelling)
+		if !slices.Equal(c.State.Ran, old.State.Ran) || !sameKeys(c.Calls, want) {
+			w.violate("only a job or an operator changes a context", "context %s, revision %d", name, revision)
 		}
 		return
 	}
@@ -40,7 +44,52 @@ func (o *oracle) committed(name string, revision uint64, data []byte) {
 		o.inOrder(l, a, old)
 		a.skipped = old.Skip != nil && old.Skip.Sequence == a.sequence
 		o.end(l, a, c)
+		o.opened(l, a, old, c)
 	}
+}
+
+// opened checks that a job left those calls open that it had to: those that were, but for the one that it answered and
+// those that it cancelled, and those that it asked for.
+func (o *oracle) opened(l *contextLine, a *accepted, old, c kept) {
+	want := maps.Clone(old.Calls)
+	if want == nil {
+		want = map[string]json.RawMessage{}
+	}
+	call, answers := strings.CutPrefix(a.identity, "answer ")
+	if _, open := want[call]; answers && a.effective() && !open {
+		o.world.violate("an answer to a closed call has no effect", "job %d of %s answers call %s, and is %s", a.sequence, l.name, call, a.ended)
+	}
+	if a.effective() {
+		delete(want, call)
+	}
+	p := o.program(l, a)
+	if p != nil && a.ended == job.OutcomeDone {
+		if p.Cancels {
+			o.close(l, want, slices.Collect(maps.Keys(want))...)
+		}
+		for i, s := range p.Steps {
+			if s.To == "" && !s.Cancelled {
+				want[job.EffectID(a.sequence, i)] = nil
+			}
+		}
+	}
+	if !sameKeys(c.Calls, want) {
+		o.world.violate("a job opens and closes the calls that it is to", "job %d of %s leaves %d calls open, want %d", a.sequence, l.name, len(c.Calls), len(want))
+	}
+}
+
+// close takes open calls away that are cancelled.
+func (o *oracle) close(l *contextLine, open map[string]json.RawMessage, calls ...string) {
+	for _, call := range calls {
+		if e := o.effects[l.name+"."+call]; e != nil {
+			e.closed = true
+		}
+		delete(open, call)
+	}
+}
+
+func sameKeys(a, b map[string]json.RawMessage) bool {
+	return slices.Equal(slices.Sorted(maps.Keys(a)), slices.Sorted(maps.Keys(b)))
 }
 
 // holds takes a commit that holds a context. Where it is for a job that failed, its letter has to be there.
@@ -78,7 +127,7 @@ func (o *oracle) end(l *contextLine, a *accepted, c kept) {
 		a.reason = c.Report.Error.Reason
 	}
 	for i, e := range c.Outbox {
-		o.effects[fmt.Sprintf("%s.%d-%d", l.name, a.sequence, i)] = &effect{kind: e.Kind, by: a, context: l.name, index: i}
+		o.effects[fmt.Sprintf("%s.%d-%d", l.name, a.sequence, i)] = &effect{kind: e.Kind, by: a, context: l.name, index: i, withdrawn: e.Cancelled}
 	}
 }
 
@@ -86,7 +135,7 @@ func (o *oracle) end(l *contextLine, a *accepted, c kept) {
 func (o *oracle) owed(l *contextLine, a *accepted) string {
 	for i := range a.owes {
 		key := fmt.Sprintf("%s.%d-%d", l.name, a.sequence, i)
-		if e := o.effects[key]; e.stored == 0 {
+		if e := o.effects[key]; e.stored == 0 && !e.withdrawn {
 			return key
 		}
 	}

@@ -24,7 +24,8 @@ type plan struct {
 	repeats      float64 // of jobs that their caller publishes again
 	forgeries    float64
 	strays       float64
-	request, ack int // weights of moves
+	cancels      float64 // of jobs that close what is open, and of calls that are taken back at once
+	request, ack int     // weights of moves
 	handout      int
 	time         int
 	slow         int // process that gets its turn more seldom; -1: none
@@ -62,7 +63,7 @@ func newPlan(r *rand.Rand) plan {
 	}
 	p.answerLost, p.requestLost, p.late, p.refused = some(0.4, 0.15), some(0.3, 0.1), some(0.35, 0.1), some(0.2, 0.1)
 	p.stale, p.ackLost, p.handoutLost = some(0.5, 0.8), some(0.3, 0.3), some(0.3, 0.1)
-	p.repeats, p.forgeries, p.strays = some(0.5, 0.5), some(0.3, 0.3), some(0.1, 0.1)
+	p.repeats, p.forgeries, p.strays, p.cancels = some(0.5, 0.5), some(0.3, 0.3), some(0.1, 0.1), some(0.3, 0.4)
 	p.api = api{some(0.2, 0.2), some(0.3, 0.3), some(0.3, 0.4), some(0.3, 0.4), some(0.4, 0.6)}
 	if chance(r, 0.3) {
 		p.slow = r.IntN(p.processes)

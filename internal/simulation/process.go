@@ -295,6 +295,18 @@ func (j *Journal) RoomForCalls(context.Context) error {
 	return j.process.world.callsFull
 }
 
+// PurgeRetry removes the timer of a call's next try.
+func (j *Journal) PurgeRetry(ctx context.Context, at job.Address, call string) (bool, error) {
+	w := j.process.world
+	subject := at.RetrySubject(call)
+	a := j.process.ask(ctx, "purge", subject, 0, func() answer {
+		was := w.server.calls.lastOf(subject)
+		w.server.calls.clear(subject)
+		return answer{number: was}
+	})
+	return a.number != 0, a.err
+}
+
 // PoolExists tells whether there is a pool of that name.
 func (j *Journal) PoolExists(_ context.Context, name string) (bool, error) { return name == Pool, nil }
 

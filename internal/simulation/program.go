@@ -11,6 +11,8 @@ type Program struct {
 	Steps []Step `json:"steps,omitempty"`
 	Fails bool   `json:"fails,omitempty"` // the script fails once it has asked for its steps
 	Kills int    `json:"kills,omitempty"` // so many times its worker dies of it
+
+	Cancels bool `json:"cancels,omitempty"` // it closes every call that the context waits for when it begins
 }
 
 // Step is one effect: a job for the context To or, where that is empty, a call.
@@ -19,6 +21,8 @@ type Step struct {
 	Run   *Program `json:"run,omitempty"`   // of a job
 	Then  *Program `json:"then,omitempty"`  // of a call: what the job does that takes its answer
 	Catch *Program `json:"catch,omitempty"` // of a call: the same for its failure; nil: nothing takes it
+
+	Cancelled bool `json:"cancelled,omitempty"` // of a call: the job takes it back itself
 }
 
 // Order is the data of a job: what to do, and how many jobs the context had done that asked for it.
@@ -65,8 +69,8 @@ func (p *Program) same(q *Program) bool {
 	if p == nil || q == nil {
 		return p == q
 	}
-	return p.Fails == q.Fails && p.Kills == q.Kills && slices.EqualFunc(p.Steps, q.Steps, func(a, b Step) bool {
-		return a.To == b.To && a.Run.same(b.Run) && a.Then.same(b.Then) && a.Catch.same(b.Catch)
+	return p.Fails == q.Fails && p.Kills == q.Kills && p.Cancels == q.Cancels && slices.EqualFunc(p.Steps, q.Steps, func(a, b Step) bool {
+		return a.To == b.To && a.Cancelled == b.Cancelled && a.Run.same(b.Run) && a.Then.same(b.Then) && a.Catch.same(b.Catch)
 	})
 }
 

@@ -199,6 +199,7 @@ func (p *Pool) Inspect(ctx context.Context) ([]Part, error) {
 		fits     func(jetstream.StreamConfig) string
 	}{
 		{jobs.Name, jobs.Subjects, fitsJobs}, {calls.Name, calls.Subjects, fitsCalls}, {dead.Name, dead.Subjects, fitsDead},
+		{job.BodiesStream(p.Name), bodiesSubjects(job.BodiesBucket(p.Name)), fitsBodies},
 		{job.ContextsStream(p.Name), []string{"$KV." + p.Name + ".>"}, fitsContextsStream},
 		{job.ContextsStream(job.KeysBucket), []string{"$KV." + job.KeysBucket + ".>"}, func(jetstream.StreamConfig) string { return "" }},
 	} {
@@ -344,6 +345,7 @@ const (
 	PublishContexts = "write contexts"
 	PublishCalls    = "publish calls"
 	PublishLetters  = "publish dead letters"
+	PublishBodies   = "publish bodies"
 	ReadContexts    = "read contexts"
 	FollowContexts  = "follow contexts"
 	ListContexts    = "list contexts"
@@ -379,13 +381,14 @@ func (p *Pool) Rights() []Right {
 	return []Right{
 		publish(PublishJobs, at.String()), publish(PublishContexts, at.ContextSubject()),
 		publish(PublishCalls, at.CallSubject("default")), publish(PublishLetters, at.DeadSubject("0")),
+		publish(PublishBodies, metaSubject(job.BodiesBucket(p.Name), nowhere)),
 		ask(ReadContexts, "DIRECT.GET."+contexts+"."+at.ContextSubject()),
 		ask(FollowContexts, info+contexts, create+contexts+"."+nowhere),
 		ask(ListContexts, info+contexts, create+contexts+"."+nowhere, next+contexts+"."+nowhere),
 		ask(ReadJobs, "DIRECT.GET."+jobs), ask(ReadLetters, "DIRECT.GET."+dead),
 		ask(ListLetters, info+dead, create+dead+"."+nowhere, next+dead+"."+nowhere),
-		ask(ReadLeaders, get+contexts, get+jobs, get+calls, get+dead), ask(ReadKeys, get+keys), ask(TakeJobs, next+jobs+"."+workers),
+		ask(ReadLeaders, get+contexts, get+jobs, get+calls, get+dead, get+job.BodiesStream(p.Name)), ask(ReadKeys, get+keys), ask(TakeJobs, next+jobs+"."+workers),
 		ask(MakeStreams, "STREAM.CREATE."+jobs), ask(RemoveLetters, "STREAM.MSG.DELETE."+dead), ask(RemoveTimers, "STREAM.PURGE."+calls),
-		ask(Look, info+jobs, info+calls, info+dead, info+contexts, info+keys, "CONSUMER.LIST."+jobs, "CONSUMER.LIST."+calls),
+		ask(Look, info+jobs, info+calls, info+dead, info+contexts, info+keys, info+job.BodiesStream(p.Name), "CONSUMER.LIST."+jobs, "CONSUMER.LIST."+calls),
 	}
 }

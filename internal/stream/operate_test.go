@@ -65,7 +65,7 @@ func TestPools(t *testing.T) {
 	ok(t, err)
 	equal(t, "pools", strings.Join(get(Pools(within(t), p.nc))(t), " "), "mail payments")
 	account := get(LookAtAccount(within(t), p.nc))(t)[""]
-	equal(t, "streams", account.Streams, 9)
+	equal(t, "streams", account.Streams, 11)
 	equal(t, "most streams", account.MaxStreams, -1)
 }
 
@@ -178,7 +178,7 @@ func TestInspect(t *testing.T) {
 		equal(t, part.Name+" is missing", part.Missing, part.Name == "DEAD_payments")
 		equal(t, part.Name+" is unfit", part.Unfit, "")
 	}
-	equal(t, "parts", strings.Join(names, " "), "JOBS_payments CALLS_payments DEAD_payments KV_payments KV_thence-keys")
+	equal(t, "parts", strings.Join(names, " "), "JOBS_payments CALLS_payments DEAD_payments OBJ_payments-bodies KV_payments KV_thence-keys")
 	jobs, calls := parts[0], parts[1]
 	equal(t, "messages", jobs.Messages, 1)
 	equal(t, "bound of the jobs", jobs.Bound, 1<<20)
@@ -203,7 +203,7 @@ func TestRights(t *testing.T) {
 			switch stream := q.Header.Get(jetstream.ExpectedStreamHeader); {
 			case stream == "" && string(q.Body) != "{":
 				t.Errorf("%s: %s has a body that can be read: %q", r.Name, q.Subject, q.Body)
-			case stream != "" && !slices.Contains([]string{PublishJobs, PublishContexts, PublishCalls, PublishLetters}, r.Name):
+			case stream != "" && !slices.Contains([]string{PublishJobs, PublishContexts, PublishCalls, PublishLetters, PublishBodies}, r.Name):
 				t.Errorf("%s: %s is a message, want a request to JetStream", r.Name, q.Subject)
 			}
 		}

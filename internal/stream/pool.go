@@ -2,9 +2,9 @@
 // are made, and offers the few operations that the protocol is written in: read a context, read the next job of a
 // context, commit, publish, and take deliveries.
 //
-// A pool named payments owns four streams: JOBS_payments (work queue of payments.*), CALLS_payments (work queue with
-// message schedules: calls and their timers), DEAD_payments (one message a subject), and KV_payments (the bucket of
-// contexts, history 64). Each refuses new messages when it is full, but the calls stream, which workers keep below its
+// A pool named payments owns five streams: JOBS_payments (work queue of payments.*), CALLS_payments (work queue with
+// message schedules: calls and their timers), DEAD_payments (one message a subject), KV_payments (the bucket of
+// contexts, history 64), and OBJ_payments-bodies (the object store of bodies that are too large for a job). Each refuses new messages when it is full, but the calls stream, which workers keep below its
 // bound; none drops old ones.
 //
 // Reads come in two kinds. A direct get may be answered by a replica that lags; a read from the leader costs twice as

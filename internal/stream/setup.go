@@ -21,6 +21,8 @@ type Options struct {
 	Replicas int   // of every stream; default 1
 	MaxBytes int64 // of every stream, and a quarter of the contexts' bucket; default 1 GiB
 
+	KeepBodies time.Duration // how long bodies that are too large for a job are kept; default 72h
+
 	Services map[string]int // whose calls get a consumer, and how many of them may be in flight at a time
 }
 
@@ -30,6 +32,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.MaxBytes == 0 {
 		o.MaxBytes = 1 << 30
+	}
+	if o.KeepBodies == 0 {
+		o.KeepBodies = keepBodies
 	}
 	return o
 }
@@ -41,6 +46,9 @@ const minFirstSeq = 1e15
 // bucketShare is how much larger the contexts' bucket is than the streams: it keeps up to 64 commits of every context
 // there is.
 const bucketShare = 4
+
+// keepBodies is how long a stored body is kept: a weekend, and a day to look at what went wrong.
+const keepBodies = 72 * time.Hour
 
 // callsBound names the bound of the calls stream, in bytes, in its metadata.
 const callsBound = "thence_max_bytes"
@@ -136,7 +144,37 @@ type wanted struct {
 
 func (p *Pool) streams(o Options) []wanted {
 	jobs, calls, dead := Streams(p.Name, o)
-	return []wanted{{jobs, fitsJobs}, {calls, fitsCalls}, {dead, fitsDead}}
+	return []wanted{{jobs, fitsJobs}, {calls, fitsCalls}, {dead, fitsDead}, {bodies(p.Name, o), fitsBodies}}
+}
+
+// bodies is the stream below the pool's object store of bodies, as the client library makes one.
+func bodies(pool string, o Options) jetstream.StreamConfig {
+	bucket := job.BodiesBucket(pool)
+	return jetstream.StreamConfig{
+		Name: job.BodiesStream(pool), Subjects: bodiesSubjects(bucket), Description: "Thence: bodies of the worker pool " + pool + " that are too large for a job",
+		MaxAge: o.KeepBodies, MaxBytes: o.MaxBytes, Storage: jetstream.FileStorage, Replicas: o.Replicas,
+		AllowRollup: true, AllowDirect: true, Discard: jetstream.DiscardNew,
+	}
+}
+
+func bodiesSubjects(bucket string) []string {
+	return []string{"$O." + bucket + ".C.>", "$O." + bucket + ".M.>"}
+}
+
+func fitsBodies(c jetstream.StreamConfig) string {
+	switch {
+	case c.Retention != jetstream.LimitsPolicy:
+		return fmt.Sprintf("its retention is %s, want limits", c.Retention)
+	case c.Discard != jetstream.DiscardNew:
+		return "it discards old messages when full, want discard new: else bodies lose their chunks before their time"
+	case c.MaxBytes <= 0:
+		return noBound
+	case c.MaxAge <= 0:
+		return "it has no max_age: nothing but that removes a body"
+	case !c.AllowDirect:
+		return "it does not allow direct gets"
+	}
+	return ""
 }
 
 // Streams are a pool's streams of jobs, calls and dead letters as Ensure would make them now.

@@ -25,6 +25,7 @@ func TestEnsureMakesEverything(t *testing.T) {
 		{"CALLS_payments", "payments.*.call.* payments.*.retry.* payments.*.sent.*", jetstream.WorkQueuePolicy, true},
 		{"DEAD_payments", "payments.*.dead.*", jetstream.LimitsPolicy, false},
 		{"KV_payments", "$KV.payments.>", jetstream.LimitsPolicy, false},
+		{"OBJ_payments-bodies", "$O.payments-bodies.C.> $O.payments-bodies.M.>", jetstream.LimitsPolicy, false},
 	} {
 		s := get(p.js.Stream(within(t), test.stream))(t)
 		c := s.CachedInfo().Config

@@ -27,6 +27,7 @@ type client struct {
 type access struct {
 	secrets   Secrets
 	bound     func(secret string) bool // tells whether a secret may be sent to the service
+	bodies    Bodies                   // nil: none are stored
 	reach     func(*url.URL) bool      // tells whether a redirect may lead to a URL outside of the service
 	resolver  *net.Resolver            // nil: the system's
 	transport http.RoundTripper        // in place of the network

@@ -58,7 +58,7 @@ func answerWith(status int, body string, header ...string) http.HandlerFunc {
 
 func TestOutcomes(t *testing.T) {
 	t.Parallel()
-	huge := `"` + strings.Repeat("x", maxResponse) + `"`
+	huge := `"` + strings.Repeat("x", maxInline) + `"`
 	soon := time.Now().Add(90 * time.Second).UTC().Format(http.TimeFormat)
 	for _, test := range []struct {
 		name    string

@@ -19,7 +19,7 @@ import (
 	"github.com/thence-dev/thence/internal/stream"
 )
 
-// Config says what a Performer works with. All fields but the last two must be given.
+// Config says what a Performer works with. All fields from Pause on may be left out.
 type Config struct {
 	Streams  Streams
 	Take     func(context.Context, Service) (Deliveries, error) // opens the deliveries of a service's calls
@@ -32,6 +32,8 @@ type Config struct {
 	// Pause keeps all workers of the pool from taking a service's calls until then, and tells whether they weren't kept
 	// from it already. Default: nobody is.
 	Pause func(ctx context.Context, service string, until time.Time) (bool, error)
+
+	Bodies Bodies // of the pool; nil: none are stored or read, as in simulations
 
 	Transport http.RoundTripper                 // sends requests in place of the network; simulations have one
 	Jitter    func(time.Duration) time.Duration // a random part of a duration; default: rand.N
@@ -197,6 +199,7 @@ func (p *Performer) read(m job.Message) (job.Address, job.Call, error) {
 	if err := json.Unmarshal(m.Data, &call); err != nil {
 		return a, call, fmt.Errorf("the call is not JSON: %w", err)
 	}
+	call.From = a
 	_, _, err = job.ParseEffectID(call.ID)
 	return a, call, err
 }

@@ -23,6 +23,7 @@ const redacted = "[redacted]"
 type redactor struct {
 	mu      sync.Mutex
 	sent    []string // the latest last
+	forms   []string // in which they may come back, the longest first
 	replace *strings.Replacer
 }
 
@@ -43,8 +44,9 @@ func (r *redactor) knows(secret string) {
 		all = append(all, forms(s)...)
 	}
 	slices.SortFunc(all, func(a, b string) int { return cmp.Or(cmp.Compare(len(b), len(a)), cmp.Compare(a, b)) })
+	r.forms = slices.Compact(all)
 	var pairs []string
-	for _, form := range slices.Compact(all) { // the longest first, as one may be part of another
+	for _, form := range r.forms { // the longest first, as one may be part of another
 		pairs = append(pairs, form, redacted)
 	}
 	r.replace = strings.NewReplacer(pairs...)

@@ -22,7 +22,7 @@ const (
 // judge tells a response from a failure.
 func (c *client) judge(resp *http.Response, body []byte) result {
 	r := result{answer: job.Answer{Status: resp.StatusCode, Header: keptHeader(resp.Header), Body: body}}
-	tooLarge := len(body) > c.service.ResponseLimit
+	tooLarge := len(body) > min(c.service.ResponseLimit, maxInline)
 	if tooLarge {
 		r.answer.Body, body = nil, nil
 	}
@@ -32,7 +32,7 @@ func (c *client) judge(resp *http.Response, body []byte) result {
 		r.answer.Failure = statusFailure(resp, member)
 		r.retry, r.after = c.service.retries(resp), retryAfter(resp.Header.Get("Retry-After"), time.Now())
 	case tooLarge:
-		r.answer.Failure = &job.Failure{Type: job.FailureTooLarge, Message: fmt.Sprintf("the body is over the limit of %d bytes", c.service.ResponseLimit)}
+		r.answer.Failure = c.tooLarge()
 	case member != nil:
 		r.answer.Failure = member
 	case c.service.ErrorMember && !json.Valid(body) && !bodyless(resp):

@@ -127,7 +127,7 @@ func (r *rig) performer(t *testing.T, services ...Service) *Performer {
 		Take: func(ctx context.Context, s Service) (Deliveries, error) {
 			return r.pool.Calls(ctx, s.Name, s.MaxInFlight, Batch)
 		},
-		Keys: r.keys, Services: Declare(must(NewServices(services...))(t)), Grace: 10 * time.Second,
+		Keys: r.keys, Bodies: r.pool, Services: Declare(must(NewServices(services...))(t)), Grace: 10 * time.Second,
 		Secrets: func(name string) (string, bool) { value, ok := r.secrets[name]; return value, ok },
 		Logger:  slog.New(slog.NewTextHandler(r.seen, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})

@@ -38,7 +38,7 @@ type Service struct {
 
 	Off           bool // there is no such service: of default, URLs that no other service owns can't be called
 	MaxInFlight   int  // calls under way, over all workers of the pool; default 1000, or what an operator has set
-	ResponseLimit int  // bytes of an answer's body; default 256 KiB, which is also the most
+	ResponseLimit int  // bytes of an answer's body; default 256 KiB, at most MaxResponse: what is over 256 KiB is stored apart, see Body
 	ErrorMember   bool // a JSON object with a member "error" is a failure whatever its status, as Stripe has it
 
 	Auth              Auth   // put on every request that brings no such header itself
@@ -113,8 +113,11 @@ func (a Auth) validate() error {
 // Default is the service of URLs that belong to none.
 const Default = "default"
 
-// maxResponse is what fits into a job whatever the body's escaping.
-const maxResponse = 256 << 10
+// Sizes of an answer's body, in bytes.
+const (
+	maxInline   = 256 << 10 // what fits into a job whatever the body's escaping; a larger one is stored apart
+	MaxResponse = 64 << 20  // what a service may ask for
+)
 
 // Stripe is the built-in service of https://api.stripe.com.
 func Stripe() Service {
@@ -142,9 +145,10 @@ func (s Service) withDefaults() Service {
 	if s.MaxInFlight == 0 {
 		s.MaxInFlight = 1000
 	}
-	if s.ResponseLimit == 0 || s.ResponseLimit > maxResponse {
-		s.ResponseLimit = maxResponse
+	if s.ResponseLimit == 0 {
+		s.ResponseLimit = maxInline
 	}
+	s.ResponseLimit = min(s.ResponseLimit, MaxResponse)
 	if s.IdempotencyHeader == "" {
 		s.IdempotencyHeader = "Idempotency-Key"
 	}
@@ -204,11 +208,14 @@ type Services struct {
 	all []Service
 }
 
-// NewServices checks the services, and adds the built-in ones, stripe and default, unless there are services of those
+// NewServices checks the services, and adds the built-in ones: body, and stripe and default unless there are services of those
 // names.
 func NewServices(declared ...Service) (Services, error) {
 	all := append([]Service(nil), declared...)
-	for _, builtin := range []Service{Stripe(), {Name: Default}} {
+	if has(declared, Body) {
+		return Services{}, fmt.Errorf("service %s: the name is taken by the built-in service that reads stored bodies", Body)
+	}
+	for _, builtin := range []Service{Stripe(), {Name: Default}, {Name: Body, MaxInFlight: bodyReads}} {
 		if !has(all, builtin.Name) {
 			all = append(all, builtin)
 		}
@@ -224,7 +231,7 @@ func NewServices(declared ...Service) (Services, error) {
 		if has(all[:i], all[i].Name) {
 			problems = append(problems, fmt.Errorf("service %s is declared twice", all[i].Name))
 		}
-		if all[i].URL == "" && all[i].Name != Default {
+		if all[i].URL == "" && all[i].Name != Default && all[i].Name != Body {
 			problems = append(problems, fmt.Errorf("service %s: want a URL; only %s goes without", all[i].Name, Default))
 		}
 	}
@@ -264,6 +271,9 @@ func (s Services) For(raw string) (Service, error) {
 	var best Service
 	longest := 0
 	for _, svc := range s.all {
+		if (svc.Name == Body) != (u.Scheme == Body) {
+			continue
+		}
 		if base := svc.base(u); svc.owns(u) && len(base) >= longest {
 			best, longest = svc, len(base)
 		}

@@ -46,7 +46,7 @@ func (p *Performer) openOne(ctx context.Context, s Service) (*serving, error) {
 		return nil, err
 	}
 	return &serving{service: s, taking: taking, client: newClient(s, access{
-		secrets: p.config.Secrets, transport: p.config.Transport,
+		secrets: p.config.Secrets, transport: p.config.Transport, bodies: p.config.Bodies,
 		bound: func(secret string) bool { return p.config.Services.Services().bound(s, secret) },
 		reach: func(u *url.URL) bool { _, err := p.config.Services.Services().For(u.String()); return err == nil },
 	})}, nil

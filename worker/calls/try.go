@@ -16,6 +16,7 @@ import (
 // that what waits holds no more memory than it needs: exchange has next to nothing of ours on its stack.
 type try struct {
 	client  *client
+	call    job.Call
 	began   time.Time
 	timeout time.Duration
 	cancel  context.CancelFunc
@@ -29,7 +30,7 @@ type try struct {
 
 // begin makes the request, with its secrets put in. Its time runs from here. Whoever begins a try ends it.
 func (c *client) begin(ctx context.Context, call job.Call) *try {
-	t := &try{client: c, began: time.Now(), timeout: c.service.Timeout}
+	t := &try{client: c, call: call, began: time.Now(), timeout: c.service.Timeout}
 	if asked := call.Request.Timeout; asked > 0 {
 		t.timeout = min(asked, maxTimeout)
 	}
@@ -100,10 +101,14 @@ func (t *try) read(r *result) {
 		r.answer.Status = resp.StatusCode
 		return
 	}
-	body, err := io.ReadAll(io.LimitReader(resp.Body, int64(t.client.service.ResponseLimit)+1))
+	body, err := io.ReadAll(io.LimitReader(resp.Body, int64(min(t.client.service.ResponseLimit, maxInline))+1))
 	if err != nil {
 		*r = t.client.networkFailure(err, t.timeout)
 		r.answer.Status = resp.StatusCode
+		return
+	}
+	if t.client.stores(resp, body) {
+		*r = t.client.keep(t.request.Context(), t.call, resp, body, t.timeout)
 		return
 	}
 	*r = t.client.judge(resp, body)

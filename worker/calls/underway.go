@@ -28,7 +28,11 @@ func (p *Performer) prepare(ctx context.Context, by *serving, d *stream.Delivery
 		p.let(ctx, d, err)
 		return nil
 	}
-	u.try = by.client.begin(ctx, u.call)
+	if by.service.Name == Body {
+		u.try = p.beginPart(ctx, by.client, u.call)
+	} else {
+		u.try = by.client.begin(ctx, u.call)
+	}
 	return u
 }
 

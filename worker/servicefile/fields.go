@@ -27,8 +27,8 @@ var fields = []field{
 		text("the name of a header, or none", func(s *calls.Service, v string) { s.IdempotencyHeader = v })},
 	{"error_member", "A JSON object with a member \"error\" is a failure whatever its status, as Stripe has it. Default false.",
 		yes(func(s *calls.Service, v bool) { s.ErrorMember = v })},
-	{"response_limit", "Bytes of an answer's body, unzipped; a larger one is the failure too_large. Default and most 256KiB.",
-		size(256<<10, func(s *calls.Service, v int) { s.ResponseLimit = v })},
+	{"response_limit", "Bytes of an answer's body, unzipped; a larger one is the failure too_large. One over 256KiB is stored apart, and read in parts (http.part); it is not searched for error_member. Default 256KiB, at most 64MiB.",
+		size(calls.MaxResponse, func(s *calls.Service, v int) { s.ResponseLimit = v })},
 	{"redirects", "How many redirects a GET or HEAD follows; 0 is none. Default 5.", number(0, 20, func(s *calls.Service, v int) {
 		s.Redirects = v
 		if v == 0 {

@@ -131,7 +131,7 @@ var units = []struct {
 
 func size(most int, set func(*calls.Service, int)) rule {
 	schema := map[string]any{"type": []string{"string", "integer"}, "pattern": `^[0-9]+ ?(B|KiB|MiB)?$`, "examples": []string{"64KiB"}}
-	return scalar(schema, fmt.Sprintf("a size such as 64KiB, at most %dKiB", most>>10), func(s *calls.Service, word string) bool {
+	return scalar(schema, fmt.Sprintf("a size such as 64KiB, at most %dMiB", most>>20), func(s *calls.Service, word string) bool {
 		for _, unit := range units {
 			digits, ok := strings.CutSuffix(word, unit.name)
 			n, err := strconv.Atoi(strings.TrimSpace(digits))

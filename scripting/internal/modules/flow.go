@@ -8,8 +8,13 @@ import (
 	"github.com/thence-dev/thence/scripting/internal/compile"
 )
 
-// flowMembers asks for jobs: flow.dispatch({context: "cus_7", script: "remind", data: {...}}) returns the job's id.
-var flowMembers = members{"dispatch": fn{1, 1, flowDispatch}}
+// flowMembers asks for jobs: flow.dispatch({context: "cus_7", script: "remind", data: {...}}) returns the job's id; and
+// lists and takes back the calls that the context waits for.
+var flowMembers = members{
+	"dispatch": fn{1, 1, flowDispatch},
+	"calls":    fn{0, 0, flowCalls},
+	"cancel":   fn{1, 1, flowCancel},
+}
 
 var (
 	poolName    = regexp.MustCompile(`^[a-zA-Z0-9_-]{1,32}$`)

@@ -17,6 +17,7 @@ var httpMembers = members{
 	"put":    httpVerb("PUT"),
 	"patch":  httpVerb("PATCH"),
 	"delete": httpVerb("DELETE"),
+	"part":   fn{3, 4, httpPart},
 }
 
 var httpOptions = []string{"json", "form", "body", "headers", "query", "timeout", "then", "catch", "tag", "bearer",

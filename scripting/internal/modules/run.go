@@ -19,7 +19,7 @@ import (
 	"github.com/thence-dev/thence/scripting/internal/value"
 )
 
-// Job is what a script can learn about its job. Data, Response, Failure and Tag are JSON; empty is undefined.
+// Job is what a script can learn about its job. Data, Response, Failure, Tag and Calls are JSON; empty is undefined.
 type Job struct {
 	ID        string
 	Sequence  uint64
@@ -34,6 +34,7 @@ type Job struct {
 	Response  []byte
 	Failure   []byte
 	Tag       []byte
+	Calls     []byte
 }
 
 // Limits bound what a run leaves behind, in bytes; Effects is a count.
@@ -50,6 +51,7 @@ type Call struct {
 	IdempotencyKey             string
 	Then, Catch                string
 	Tag                        []byte
+	Cancelled                  bool
 }
 
 // Header is one line of a request's header; with Secret, its value goes on with the secret of that name.
@@ -100,6 +102,7 @@ type Run struct {
 	out     output
 	effects []Effect
 	outbox  int
+	open    openCalls
 	facts   map[string]tengo.Object // decoded parts of the job
 	rng     *rand.Rand
 	keys    map[string]string // names of the secrets that configure has named, by API
@@ -137,6 +140,9 @@ func (r *Run) Output() (string, bool) { return r.out.text.String(), r.out.cut }
 
 // Effects returns what the script asked for, in order.
 func (r *Run) Effects() []Effect { return r.effects }
+
+// Cancelled returns the ids of the context's open calls that the script closed, in the order in which it did.
+func (r *Run) Cancelled() []string { return r.open.closed }
 
 // Data returns the job's data as a value; a script may change it, and sees the change in job.data as well.
 func (r *Run) Data() (tengo.Object, error) { return r.fact("data", r.job.Data) }

@@ -51,6 +51,10 @@ func appendOutcome(buf []byte, o *scripting.Outcome) []byte {
 	for i := range o.Effects {
 		buf = appendEffect(buf, &o.Effects[i])
 	}
+	buf = binary.AppendUvarint(buf, uint64(len(o.Cancelled)))
+	for _, id := range o.Cancelled {
+		buf = appendText(buf, id)
+	}
 	return buf
 }
 
@@ -75,7 +79,7 @@ func appendEffect(buf []byte, e *scripting.Effect) []byte {
 	for _, s := range []string{c.IdempotencyKey, c.Then, c.Catch} {
 		buf = appendText(buf, s)
 	}
-	return appendOptional(buf, c.Tag)
+	return appendBool(appendOptional(buf, c.Tag), c.Cancelled)
 }
 
 // ParseDone decodes a KindDone. The outcome's byte strings are parts of the body.
@@ -106,6 +110,9 @@ func (d *decoder) outcome() *scripting.Outcome {
 			o.Effects = append(o.Effects, d.effect())
 		}
 	}
+	for range d.count(1) {
+		o.Cancelled = append(o.Cancelled, d.text())
+	}
 	return o
 }
 
@@ -123,6 +130,6 @@ func (d *decoder) effect() scripting.Effect {
 	}
 	c.Body, c.Timeout = d.optional(), time.Duration(d.varint())
 	c.IdempotencyKey, c.Then, c.Catch = d.text(), d.text(), d.text()
-	c.Tag = d.optional()
+	c.Tag, c.Cancelled = d.optional(), d.bool()
 	return scripting.Effect{Call: c}
 }

@@ -62,6 +62,7 @@ func AppendInput(buf []byte, in *scripting.Input) []byte {
 	buf = appendText(buf, j.Response)
 	buf = appendText(buf, j.Failure)
 	buf = appendText(buf, j.Tag)
+	buf = appendText(buf, j.Calls)
 	return appendText(buf, in.State)
 }
 
@@ -89,7 +90,7 @@ func Run(body []byte, most int) (number uint64, slot int, in scripting.Input, er
 	in.Script.Name = d.text()
 	in.Limits = d.limits()
 	in.Job = scripting.Job{ID: d.text(), Sequence: d.uvarint(), Worker: d.text(), Context: d.text(), Caller: d.text(),
-		Parent: d.text(), Operation: d.text(), Time: d.time(), Data: d.bytes(), Response: d.bytes(), Failure: d.bytes(), Tag: d.bytes()}
+		Parent: d.text(), Operation: d.text(), Time: d.time(), Data: d.bytes(), Response: d.bytes(), Failure: d.bytes(), Tag: d.bytes(), Calls: d.bytes()}
 	in.State = d.bytes()
 	return number, slot, in, d.close()
 }

@@ -19,16 +19,16 @@ import (
 var fullInput = scripting.Input{
 	Script: scripting.Script{Name: "main"},
 	Job: scripting.Job{ID: "id", Sequence: 1 << 60, Worker: "w", Context: "c", Caller: "caller", Parent: "p", Operation: "create_payment_intent",
-		Time: time.Date(2026, 2, 3, 4, 5, 6, 7, time.UTC), Data: []byte("{}"), Response: []byte("1"), Failure: []byte("2"), Tag: []byte("3")},
+		Time: time.Date(2026, 2, 3, 4, 5, 6, 7, time.UTC), Data: []byte("{}"), Response: []byte("1"), Failure: []byte("2"), Tag: []byte("3"), Calls: []byte("[]")},
 	State:  []byte(`{"a":1}`),
 	Limits: scripting.Limits{Time: time.Second, Allocs: 1, Source: 2, State: 3, Output: 4, Effects: 5, Outbox: 6, Result: 7},
 }
 
 var fullDone = Done{
 	Number: 9, Took: time.Second, Retire: true,
-	Outcome: &scripting.Outcome{State: []byte("{}"), Result: []byte("null"), Output: "o", OutputCut: true, Effects: []scripting.Effect{
+	Outcome: &scripting.Outcome{State: []byte("{}"), Result: []byte("null"), Output: "o", OutputCut: true, Cancelled: []string{"8-0", "8-1"}, Effects: []scripting.Effect{
 		{Call: &scripting.Call{ID: "9-0", Operation: "op", Method: "GET", URL: "https://x.y", Header: []scripting.Header{{Name: "A", Value: "b", Secret: "c"}},
-			Body: []byte{}, Timeout: time.Minute, IdempotencyKey: "k", Then: "t", Catch: "c", Tag: []byte("1")}},
+			Body: []byte{}, Timeout: time.Minute, IdempotencyKey: "k", Then: "t", Catch: "c", Tag: []byte("1"), Cancelled: true}},
 		{Dispatch: &scripting.Dispatch{ID: "9-1", Worker: "w", Context: "c", Script: "s", Source: "print(1)", Data: []byte("2")}},
 		{Call: &scripting.Call{}}, {Dispatch: &scripting.Dispatch{}},
 	}},
@@ -60,7 +60,7 @@ func TestRun(t *testing.T) {
 			t.Errorf("%d, %d, %v", number, slot, err)
 		}
 		if len(want.Job.Data) == 0 { // empty is the same as nil there
-			got.State, got.Job.Data, got.Job.Response, got.Job.Failure, got.Job.Tag = nil, nil, nil, nil, nil
+			got.State, got.Job.Data, got.Job.Response, got.Job.Failure, got.Job.Tag, got.Job.Calls = nil, nil, nil, nil, nil, nil
 		}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Error(diff)
