@@ -51,6 +51,18 @@ func appendOutcome(buf []byte, o *scripting.Outcome) []byte {
 	for i := range o.Effects {
 		buf = appendEffect(buf, &o.Effects[i])
 	}
+	return appendUsage(buf, o.Usage)
+}
+
+func appendUsage(buf []byte, u *scripting.Usage) []byte {
+	buf = appendBool(buf, u != nil)
+	if u == nil {
+		return buf
+	}
+	for _, n := range []int64{int64(u.Time), u.Memory, u.Allocs, int64(u.Source), int64(u.State), int64(u.Output),
+		int64(u.Effects), int64(u.Outbox), int64(u.Result)} {
+		buf = binary.AppendVarint(buf, n)
+	}
 	return buf
 }
 
@@ -105,6 +117,10 @@ func (d *decoder) outcome() *scripting.Outcome {
 		for range n {
 			o.Effects = append(o.Effects, d.effect())
 		}
+	}
+	if d.bool() {
+		o.Usage = &scripting.Usage{Time: time.Duration(d.varint()), Memory: d.varint(), Allocs: d.varint(), Source: int(d.varint()),
+			State: int(d.varint()), Output: int(d.varint()), Effects: int(d.varint()), Outbox: int(d.varint()), Result: int(d.varint())}
 	}
 	return o
 }
