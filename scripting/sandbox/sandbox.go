@@ -1,7 +1,7 @@
 // Package sandbox runs scripts in child processes, so that no script can hurt the program that runs it.
 //
 // A [Sandbox] is a [scripting.Runner] like [scripting.Engine], and gives the same outcomes. It keeps a few children
-// warm: the same program, started again, with no environment, no files but two pipes, little memory, and next to no
+// warm: the same program, started again, with no environment, no files but three pipes, little memory, and next to no
 // system calls. A script that takes too much memory, runs for too long in a step that cannot be interrupted, or ends
 // its process in some other way costs one child, which is replaced within milliseconds, and one job, its own: Run
 // returns a *[scripting.Error] that says what happened. Jobs that waited in the same child run elsewhere; scripts have
