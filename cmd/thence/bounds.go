@@ -35,7 +35,7 @@ func (s *scriptFlags) register(f *pflag.FlagSet) {
 }
 
 func (s *scriptFlags) registerLimits(f *pflag.FlagSet) {
-	f.StringArrayVar(&s.limits, "limit", nil, "bound of a script's run as NAME=VALUE, repeatable: time=1s, memory=64MiB, source=64KiB, state=256KiB,\n"+
+	f.StringArrayVar(&s.limits, "limit", nil, "bound of a script's run as NAME=VALUE, repeatable: time=1s (of the CPU's), memory=64MiB, source=64KiB, state=256KiB,\n"+
 		"output=64KiB, result=64KiB, outbox=384KiB, effects=1000, allocs=2000000 (those are the defaults)")
 }
 

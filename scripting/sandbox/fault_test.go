@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"runtime"
 	"strings"
 	"time"
 
@@ -54,13 +53,9 @@ var faults = map[string]func(){
 		go panic("out of order")
 		select {}
 	},
-	"stack":  func() { fmt.Println(deeper(1 << 30)) },
-	"memory": func() { keep(nil) },
-	"hang": func() {
-		for {
-			runtime.Gosched()
-		}
-	},
+	"stack":    func() { fmt.Println(deeper(1 << 30)) },
+	"memory":   func() { keep(nil) },
+	"hang":     func() { work(longest) },
 	"deadlock": func() { select {} },
 	"work":     func() { work(300 * time.Millisecond) },
 	"cut off": func() { // in the middle of the answer to another job

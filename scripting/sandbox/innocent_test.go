@@ -119,6 +119,9 @@ func TestBusyLoopsEndByTheirCPUTime(t *testing.T) {
 		})
 	}
 	wg.Wait()
+	if killed := s.Stats().Killed; killed[scripting.KindTimeLimit] != 4 || len(killed) != 1 {
+		t.Errorf("killed %v, want those 4 that can't be interrupted", killed)
+	}
 }
 
 // TestDeadlock has a script wait for what never comes, in a child that is well otherwise: that is its own fault.

@@ -41,25 +41,29 @@ func TestOutbox(t *testing.T) {
 	w.Close()
 }
 
-// TestOutboxCloses while others flush, and one write waits: after close nobody writes.
+// TestOutboxCloses while a write waits and others flush: after close nobody writes.
 func TestOutboxCloses(t *testing.T) {
-	for range 50 {
+	for range 20 {
 		r, w, err := os.Pipe()
 		if err != nil {
 			t.Fatal(err)
 		}
 		var o outbox
 		o.open(w)
+		add := func(size int) {
+			_ = o.add(false, func(b []byte) ([]byte, error) { return append(b, make([]byte, size)...), nil })
+			o.flush()
+		}
+		add(1 << 20) // more than a pipe takes
 		var wg sync.WaitGroup
 		for range 4 {
 			wg.Go(func() {
 				for range 10 {
-					_ = o.add(false, func(b []byte) ([]byte, error) { return append(b, make([]byte, 40_000)...), nil })
-					o.flush()
+					add(40_000)
 				}
 			})
 		}
-		r.Close()
+		wg.Go(func() { r.Close() })
 		o.close()
 		if o.mu.Lock(); o.writing || o.take() != nil {
 			t.Error("somebody writes after close")

@@ -12,6 +12,9 @@ import (
 // helloTime is how long a child may take to start. It takes a few milliseconds, on a busy machine some hundred.
 const helloTime = 20 * time.Second
 
+// programPath is where this program is. Tests put another in its place.
+var programPath = executable
+
 // process is the parent's side of a child. Its fields below the first blank line belong to the sandbox's lock.
 type process struct {
 	proc   *os.Process
@@ -77,7 +80,7 @@ func (p *process) exec(memory int64) (err error) {
 	if p.page, err = mapPage(theirs[3]); err != nil {
 		return err
 	}
-	path, err := executable()
+	path, err := programPath()
 	if err != nil {
 		return err
 	}
