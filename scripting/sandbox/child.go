@@ -180,7 +180,7 @@ func (c *child) run(body []byte) error {
 	in.Script.Source = c.sources[slot]
 	limit := in.Limits.Time
 	in.Limits.Time = longest // time is the watch's
-	ctx := c.watch.begin(number, limit)
+	ctx := c.watch.begin(number, limit, in.Measure)
 	out, failure := c.execute(ctx, in)
 	took, peak := c.watch.end()
 	if in.Measure {

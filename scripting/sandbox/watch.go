@@ -26,7 +26,8 @@ type watch struct {
 	busy  bool
 	stop  context.CancelCauseFunc // of the job that runs
 	limit time.Duration           // of CPU time, for it
-	used  time.Duration           // CPU time of this process when it began
+	start time.Time               // when it began
+	used  time.Duration           // CPU time of this process when its own is counted from; negative: not yet
 	peak  uint64                  // bytes of objects on the heap, the most that was seen since
 }
 
@@ -37,13 +38,17 @@ func newWatch(c *child) *watch {
 	return w
 }
 
-// begin says that a job runs, and returns the context that ends when it must be stopped.
-func (w *watch) begin(number uint64, limit time.Duration) context.Context {
+// begin says that a job runs, and returns the context that ends when it must be stopped. Most jobs have ended before the
+// first look: only from then on is CPU time counted, as that takes time to ask for, or at once if it is to be exact.
+func (w *watch) begin(number uint64, limit time.Duration, exact bool) context.Context {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.c.page.running().Store(number)
 	w.busy, w.limit, w.peak = true, limit, 0
-	w.used = ownCPUTime()
+	w.start, w.used = time.Now(), -1
+	if exact {
+		w.used = ownCPUTime()
+	}
 	if !w.armed {
 		w.armed = true
 		w.timer.Reset(watchEvery)
@@ -59,6 +64,9 @@ func (w *watch) end() (used time.Duration, peak uint64) {
 	defer w.mu.Unlock()
 	w.busy = false
 	w.c.page.running().Store(0)
+	if w.used < 0 {
+		return time.Since(w.start), w.peak
+	}
 	return ownCPUTime() - w.used, w.peak
 }
 
@@ -71,12 +79,15 @@ func (w *watch) look() {
 	if w.armed = w.busy; !w.busy {
 		return
 	}
-	heap := heapObjects()
+	cpu, heap := ownCPUTime(), heapObjects()
+	if w.used < 0 {
+		w.used = cpu
+	}
 	w.peak = max(w.peak, heap)
 	switch {
 	case heap > w.most:
 		w.stop(memoryLimit(w.c.memory))
-	case ownCPUTime()-w.used > w.limit:
+	case cpu-w.used > w.limit:
 		w.stop(timeLimit(w.limit))
 	}
 	w.timer.Reset(watchEvery)
