@@ -43,7 +43,7 @@ func TestBereave(t *testing.T) {
 			}
 			s.bereave(job, b.why, b.ran, b.only)
 		}
-		if kindOf(job.err) != kindOf(tt.ends) || tt.ends == ErrInterrupted != errors.Is(job.err, ErrInterrupted) || (job.line == nil) != (tt.ends != nil) || job.solo != tt.solo {
+		if kindOf(job.err) != kindOf(tt.ends) || errors.Is(tt.ends, ErrInterrupted) != errors.Is(job.err, ErrInterrupted) || (job.line == nil) != (tt.ends != nil) || job.solo != tt.solo {
 			t.Errorf("%s: ends with %v, waits %v, alone from now on %v", tt.name, job.err, job.line != nil, job.solo)
 		}
 		if struck := len(s.docket) > 0; struck != (kindOf(tt.ends) != "") {
