@@ -56,31 +56,39 @@ func (e *Engine) Run(ctx context.Context, in Input) (*Outcome, error) {
 		return nil, err
 	}
 	start := time.Now()
-	limits := in.Limits.WithDefaults()
-	p, name, err := e.program(in.Script, limits)
+	in.Limits = in.Limits.WithDefaults()
+	p, name, err := e.program(in.Script, in.Limits)
 	if err != nil {
 		return nil, err
 	}
-	left := limits.Time - time.Since(start)
+	left := in.Limits.Time - time.Since(start)
 	if left <= 0 {
-		return nil, &Error{Kind: KindTimeLimit, Script: shown(in.Script), Message: timeMessage(limits) + " for compiling"}
+		return nil, &Error{Kind: KindTimeLimit, Script: shown(in.Script), Message: timeMessage(in.Limits) + " for compiling"}
 	}
-	m := p.machine(limits.Allocs)
-	m.run.Start(jobOf(in.Job, name), in.State, limits.forModules(), e.lib)
+	m := p.machine(in.Limits.Allocs)
+	m.run.Start(jobOf(in.Job, name), in.State, in.Limits.forModules(), e.lib)
+	out, err := p.run(ctx, m, in, left)
+	if in.Measure && out != nil {
+		out.Usage = m.usage(in, out, time.Since(start))
+	}
+	if err == nil && time.Since(start) < slow {
+		p.keep(m)
+	}
+	return out, err
+}
+
+// run runs a script in a machine, which then still has what the run has left.
+func (p *program) run(ctx context.Context, m *machine, in Input, left time.Duration) (out *Outcome, err error) {
 	if p.Data {
 		if m.own[0], err = m.run.Data(); err != nil {
 			return nil, &Error{Kind: KindRuntime, Script: shown(in.Script), Message: err.Error()}
 		}
 	}
 	if end := m.execute(ctx, left); !end.clean() {
-		return printed(m.run), p.explain(ctx, m, end, shown(in.Script), limits)
+		return printed(m.run), p.explain(ctx, m, end, shown(in.Script), in.Limits)
 	}
-	out, err := outcome(m.run)
-	if err != nil {
-		return printed(m.run), scriptError(err, shown(in.Script), limits)
-	}
-	if time.Since(start) < slow {
-		p.keep(m)
+	if out, err = outcome(m.run); err != nil {
+		return printed(m.run), scriptError(err, shown(in.Script), in.Limits)
 	}
 	return out, nil
 }

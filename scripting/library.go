@@ -30,7 +30,8 @@ const (
 	librarySource = 64 << 10 // bytes of one script
 )
 
-var scriptName = regexp.MustCompile(`^[a-zA-Z_][a-zA-Z0-9_]{0,99}$`)
+// scriptName is made when it is first asked for: a sandbox process, which should start quickly, never does.
+var scriptName = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[a-zA-Z_][a-zA-Z0-9_]{0,99}$`) })
 
 // NewLibrary reads every *.tengo file at the root of each layer; the file's name without .tengo is the script's name. A
 // script of a later layer takes the place of one with the same name in an earlier layer. All scripts must compile: the
@@ -81,7 +82,7 @@ func (l *Library) read(layer fs.FS) (errs []error) {
 
 func (l *Library) add(layer fs.FS, file string) error {
 	name := strings.TrimSuffix(path.Base(file), extension)
-	if !scriptName.MatchString(name) {
+	if !scriptName().MatchString(name) {
 		return fmt.Errorf("%s: a script's name has letters, digits and _ only, does not start with a digit, "+
 			"and is 100 characters long at most", file)
 	}

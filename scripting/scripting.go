@@ -45,6 +45,8 @@ type Input struct {
 	Job    Job
 	State  []byte // the context's state, a JSON object; empty: {}
 	Limits Limits // zero fields take the defaults
+
+	Measure bool // Outcome.Usage is wanted
 }
 
 // Job is what a script can learn about its job, by import("job").
@@ -67,7 +69,7 @@ type Job struct {
 
 // Limits bound one run.
 type Limits struct {
-	Time    time.Duration // compiling and running; default 1s
+	Time    time.Duration // compiling and running, of the CPU in a sandbox and by the clock in an Engine; default 1s
 	Allocs  int64         // objects that the script may make; default 2,000,000
 	Source  int           // bytes of source; default 64 KiB
 	State   int           // bytes of state as JSON; default 256 KiB
@@ -85,6 +87,22 @@ type Outcome struct {
 	OutputCut bool   // Output was cut at Limits.Output
 	Effects   []Effect
 	Cancelled []string // ids of Job.Calls that are to be closed; a call that this run asked for says so itself
+
+	Usage *Usage // with Input.Measure only, and then of runs that failed as well; their State is 0
+}
+
+// Usage is what a run took of its limits: counts and bytes as [Limits] has them. Time and Memory were measured, and are
+// not the same for the same input.
+type Usage struct {
+	Time    time.Duration
+	Memory  int64 // bytes on the heap, dead ones included, the most that was seen; 0 when unknown, as in an Engine
+	Allocs  int64
+	Source  int
+	State   int
+	Output  int
+	Effects int
+	Outbox  int
+	Result  int
 }
 
 // Effect is one thing that a script asked for. Exactly one field is set.

@@ -31,7 +31,11 @@ const (
 func (s *scriptFlags) register(f *pflag.FlagSet) {
 	f.StringVar(&s.sandbox, "sandbox", sandboxOn, "on: scripts run in child processes, in as many layers as this system has, which the log names;\n"+
 		"require: don't start where a layer is missing; off: in this process, which a script can then end:\nfor scripts whose authors are trusted")
-	f.StringArrayVar(&s.limits, "limit", nil, "bound of a script's run as NAME=VALUE, repeatable: time=1s, memory=64MiB, source=64KiB, state=256KiB,\n"+
+	s.registerLimits(f)
+}
+
+func (s *scriptFlags) registerLimits(f *pflag.FlagSet) {
+	f.StringArrayVar(&s.limits, "limit", nil, "bound of a script's run as NAME=VALUE, repeatable: time=1s (of the CPU's), memory=64MiB, source=64KiB, state=256KiB,\n"+
 		"output=64KiB, result=64KiB, outbox=384KiB, effects=1000, allocs=2000000 (those are the defaults)")
 }
 

@@ -178,15 +178,25 @@ func (c *child) run(body []byte) error {
 		return nil
 	}
 	in.Script.Source = c.sources[slot]
-	start := time.Now()
-	ctx := c.watch.begin(number)
+	limit := in.Limits.Time
+	in.Limits.Time = longest // time is the watch's
+	ctx := c.watch.begin(number, limit, in.Measure)
 	out, failure := c.execute(ctx, in)
-	took := time.Since(start)
-	c.watch.end()
+	took, peak := c.watch.end()
+	if in.Measure {
+		complete(out, took, peak)
+	}
 	if took > time.Millisecond || number%256 == 0 {
 		c.tidy()
 	}
-	return c.results.add(&wire.Done{Number: number, Took: took, Retire: c.retire, Outcome: out, Err: failure}, start.Add(took))
+	return c.results.add(&wire.Done{Number: number, Took: took, Retire: c.retire, Outcome: out, Err: failure}, time.Now())
+}
+
+// complete puts in what the engine cannot know. A short job may have ended before the watch has looked.
+func complete(out *scripting.Outcome, took time.Duration, peak uint64) {
+	if out != nil && out.Usage != nil {
+		out.Usage.Time, out.Usage.Memory = took, int64(max(peak, heapObjects()))
+	}
 }
 
 // execute runs a job. Whatever goes wrong in the engine is an error of the job's.

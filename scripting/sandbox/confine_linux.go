@@ -21,7 +21,7 @@ import (
 func confine(memory int64) []wire.Layer {
 	wake, err := closeOtherFiles()
 	return []wire.Layer{
-		layer("files", "two pipes and the runtime's poller", err),
+		layer("files", "three pipes and the runtime's poller", err),
 		limitAddressSpace(memory),
 		layer("no_new_privs", "", noNewPrivileges()),
 		restrictFiles(),

@@ -44,15 +44,14 @@ func TestFaults(t *testing.T) {
 	}{
 		{"exit", KindCrash, "exit status 7"},
 		{"panic", KindCrash, "the script engine failed: out of order"},
-		{"panic in a goroutine", KindCrash, "panic: out of order"},
+		{"panic in a goroutine", KindCrash, "a panic in the engine"},
 		{"stack", KindStack, "overran the stack of 4 MiB"},
 		{"memory", KindMemory, "more memory than its limit of 64 MiB"},
-		{"hang", scripting.KindTimeLimit, "longer than its time limit of 1s, in one step"},
-		{"deadlock", scripting.KindTimeLimit, "longer than its time limit of 1s"},
+		{"hang", scripting.KindTimeLimit, "longer than its time limit of 1s" + ofCPU + ", in one step"},
 		{"write nonsense", KindCrash, "a frame is damaged"},
 		{"write a long frame", KindCrash, "a frame is damaged"},
 		{"write a bad frame", KindCrash, "a frame is damaged"},
-		{"answer another", KindCrash, "which is not the next"},
+		{"answer another", KindCrash, "a frame is damaged"},
 	}
 	s := open(t, nil, Options{Logger: quiet()})
 	for _, tt := range tests {
@@ -69,7 +68,7 @@ func TestFaults(t *testing.T) {
 		mustPrint(t, s, "after "+tt.fault)
 	}
 	stats := s.Stats()
-	want := map[scripting.ErrorKind]uint64{KindCrash: 6, KindStack: 1, scripting.KindTimeLimit: 2}
+	want := map[scripting.ErrorKind]uint64{KindCrash: 6, KindStack: 1, scripting.KindTimeLimit: 1}
 	if raceOff {
 		want[KindMemory] = 1
 	}
@@ -111,8 +110,8 @@ func TestOnlyTheRunningJobIsGuilty(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if n := s.Stats().Killed[KindCrash]; n != 1 {
-		t.Errorf("%d processes were killed, want 1", n)
+	if stats := s.Stats(); stats.Killed[KindCrash] != 1 || stats.Repeated == 0 {
+		t.Errorf("%+v: want one job that is to blame, and others that ran again", stats)
 	}
 }
 
@@ -201,53 +200,5 @@ func TestSignals(t *testing.T) {
 	}
 	if now := s.Stats().Started; now > started+1 { // the last of the first may have come meanwhile
 		t.Errorf("%d processes were started, %d before", now, started)
-	}
-}
-
-func TestQuarantine(t *testing.T) {
-	s := open(t, nil, Options{Logger: quiet()})
-	in := fault("exit")
-	for range 2 {
-		if _, err := s.Run(t.Context(), in); kindOf(err) != KindCrash {
-			t.Fatal(err)
-		}
-	}
-	_, err := s.Run(t.Context(), in)
-	if kindOf(err) != KindRefused || !strings.Contains(err.Error(), "is refused until "+time.Now().UTC().Format("2006-")) {
-		t.Errorf("a script that has killed twice: %v", err)
-	}
-	if stats := s.Stats(); stats.Refused != 1 || stats.Killed[KindCrash] != 2 {
-		t.Errorf("%+v", stats)
-	}
-	mustPrint(t, s, "others go on")
-}
-
-// TestQuarantineOfCaller has a caller kill with two different scripts: its unknown scripts are refused, but neither those
-// that are known to be quick, nor the library's, nor those of others.
-func TestQuarantineOfCaller(t *testing.T) {
-	s := open(t, library(t, map[string]string{"named": `print("named")`}), Options{Logger: quiet()})
-	by := func(caller string, in scripting.Input) error {
-		in.Job.Caller = caller
-		_, err := s.Run(t.Context(), in)
-		return err
-	}
-	good := scripting.Input{Script: scripting.Script{Source: `print("good")`}, Limits: patient}
-	known(t, s, good)
-	for _, name := range []string{"exit", "stack"} {
-		if err := by("mallory", fault(name)); err == nil {
-			t.Fatal("a fault succeeded")
-		}
-	}
-	fresh := scripting.Input{Script: scripting.Script{Source: `print("fresh")`}}
-	if err := by("mallory", fresh); kindOf(err) != KindRefused || !strings.Contains(err.Error(), `caller "mallory"`) {
-		t.Errorf("an unknown script: %v", err)
-	}
-	for what, err := range map[string]error{
-		"known": by("mallory", good), "library": by("mallory", scripting.Input{Script: scripting.Script{Name: "named"}}),
-		"another caller": by("alice", fresh), "no caller": by("", fresh),
-	} {
-		if err != nil {
-			t.Errorf("%s: %v", what, err)
-		}
 	}
 }

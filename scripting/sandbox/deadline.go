@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"fmt"
 	"slices"
 	"time"
 
@@ -9,18 +10,46 @@ import (
 
 const (
 	checkEvery = 5 * time.Millisecond
-	// grace is how much longer than its time limit a script may run before its child is killed. The child stops most
-	// scripts itself; it needs a moment for that, and more of it on a busy machine.
+	// checkLate is the most that counts as having passed between two looks: when this process stands still as well,
+	// that is no fault of the children.
+	checkLate = 100 * time.Millisecond
+	// grace is how much longer than its time limit a script may compute before its child is killed. The child stops
+	// most scripts itself, and needs a moment for that.
 	grace = 250 * time.Millisecond
+	// A script may stand still for stallFactor times its time limit, and for stallLeast at least; then its child is
+	// killed. It does not stand still when it has computed for a part in stallPart of its limit: on a machine that is
+	// overloaded it takes long, and ends all the same.
+	stallFactor = 10
+	stallLeast  = 5 * time.Second
+	stallPart   = 100
+	// longest is the time limit beyond which there is none.
+	longest = 365 * 24 * time.Hour
 	// abandonedTime is how long a job goes on whose caller waits no longer.
 	abandonedTime = 100 * time.Millisecond
-	abandoned     = scripting.ErrorKind("abandoned")
 )
+
+// Why the sandbox kills a child for no fault of its job's.
+const (
+	abandoned = scripting.ErrorKind("abandoned")
+	stalled   = scripting.ErrorKind("stalled") // the machine did not let it compute
+)
+
+// progress is what was seen of the job that a child runs.
+type progress struct {
+	number uint64        // the highest that the child has said to run
+	since  time.Time     // when this job was first seen; zero before the first look
+	passed time.Duration // since then, as far as this process was there to see
+	used   time.Duration // CPU time of the child at since
+	beats  uint64        // of the child's watch at since
+	spent  time.Duration // CPU time since then, when last looked
+	moved  time.Duration // what spent was when the job was last seen to go on, and
+	still  time.Duration // what has passed since
+}
 
 // watch has check run while children have jobs. The lock is held.
 func (s *Sandbox) watch() {
 	if !s.watching {
-		s.watching = true
+		s.watching, s.checked = true, time.Now()
 		time.AfterFunc(checkEvery, s.check)
 	}
 }
@@ -31,10 +60,11 @@ func (s *Sandbox) check() {
 	s.mu.Lock()
 	s.watching = false
 	now := time.Now()
+	passed := min(now.Sub(s.checked), checkLate)
 	for _, p := range s.processes {
 		if len(p.jobs) > 0 {
 			s.watch()
-			s.checkProcess(p, now)
+			s.checkProcess(p, now, passed)
 		}
 	}
 	send := s.dispatch()
@@ -42,28 +72,68 @@ func (s *Sandbox) check() {
 	flush(send)
 }
 
-func (s *Sandbox) checkProcess(p *process, now time.Time) {
-	running := p.page.running().Load()
-	if running != p.seen {
-		p.seen, p.since = running, now
+func (s *Sandbox) checkProcess(p *process, now time.Time, passed time.Duration) {
+	used, exact := p.look(now, passed)
+	if !exact {
+		used = p.run.passed
 	}
-	at := slices.IndexFunc(p.jobs, func(t *task) bool { return t.number == running })
+	at := slices.IndexFunc(p.jobs, func(t *task) bool { return t.number == p.run.number })
 	t := p.jobs[max(at, 0)]
-	took := now.Sub(p.since)
-	switch {
-	case took > t.in.Limits.Time+grace:
-		p.kill(scripting.KindTimeLimit, running)
-	case t.left && at == 0 && took > abandonedTime:
-		p.kill(abandoned, running)
-	case took > shortRun && at == 0 && !p.alone:
+	limit := min(t.in.Limits.Time, longest)
+	patience := max(stallFactor*limit, stallLeast)
+	p.run.goesOn(passed, limit/stallPart)
+	switch waited := now.Sub(p.run.since); {
+	case used > limit+grace:
+		p.kill(death{kind: scripting.KindTimeLimit, says: killedMessage(limit)})
+	case p.run.still > patience:
+		p.kill(death{kind: stalled, detail: p.run.String()})
+	case p.run.passed > patience && p.waits():
+		p.kill(death{kind: scripting.KindTimeLimit, detail: p.run.String(), says: fmt.Sprintf("the script stood still for %s, while it used %s of CPU time, "+
+			"and was killed", p.run.passed.Round(time.Second), used.Round(time.Millisecond))})
+	case t.left && at == 0 && waited > abandonedTime:
+		p.kill(death{kind: abandoned})
+	case at == 0 && !p.alone && waited > shortRun:
 		p.alone = true
 		s.takeBack(p)
 	}
 }
 
-func (p *process) kill(why scripting.ErrorKind, guilty uint64) {
-	if p.killed == "" {
-		p.killed, p.guilty = why, guilty
+// look brings p.run up to date, and returns the CPU time that the child has used for its job. The child may lie about
+// which job that is, but only forward, and not beyond those that it has.
+func (p *process) look(now time.Time, passed time.Duration) (used time.Duration, exact bool) {
+	cpu, exact := cpuTime(p.proc.Pid)
+	running := min(p.page.running().Load(), p.last)
+	if running > p.run.number || p.run.since.IsZero() {
+		p.run = progress{number: max(running, p.run.number), since: now, used: cpu, beats: p.page.beats().Load()}
+	} else {
+		p.run.passed += passed
+	}
+	p.run.spent = max(p.run.spent, cpu-p.run.used)
+	return p.run.spent, exact
+}
+
+// goesOn counts how long the job has not been seen to compute for least.
+func (r *progress) goesOn(passed, least time.Duration) {
+	if r.still += passed; r.spent-r.moved >= max(least, time.Microsecond) {
+		r.moved, r.still = r.spent, 0
+	}
+}
+
+func (r *progress) String() string {
+	return fmt.Sprintf("it stood still: %s of CPU time within %s", r.spent.Round(time.Millisecond), r.passed.Round(time.Millisecond))
+}
+
+// waits tells whether a job that has not used its time waits for what will never come. The child's watch looks at its
+// heap as ever then; on a machine that does not let the child compute, and beside a script that does, it could not.
+func (p *process) waits() bool {
+	due := uint64(p.run.passed / watchEvery)
+	beats := p.page.beats().Load() - p.run.beats
+	return due/4 < beats && beats < 2*due
+}
+
+func (p *process) kill(why death) {
+	if p.killed == nil {
+		p.killed = &why
 		_ = p.proc.Kill()
 	}
 }
@@ -77,10 +147,18 @@ func (s *Sandbox) takeBack(p *process) {
 	p.page.skip().Store(p.taken)
 	for _, t := range slices.Backward(p.jobs[1:]) {
 		p.size -= t.size
-		if !t.left {
-			s.stats.Repeated++
-			s.queueOf(t).pushFront(t)
+		if t.left {
+			s.finish(t, nil, nil)
+		} else {
+			s.again(t)
 		}
 	}
 	p.jobs = slices.Delete(p.jobs, 1, len(p.jobs))
+}
+
+// again puts a task that had its turn before all others.
+func (s *Sandbox) again(t *task) {
+	s.stats.Repeated++
+	t.queued = time.Now()
+	s.queueOf(t).pushFront(t)
 }

@@ -3,6 +3,7 @@ package sandbox
 import (
 	"fmt"
 	"runtime"
+	"slices"
 	"time"
 
 	"github.com/thence-dev/thence/scripting"
@@ -18,71 +19,106 @@ const inFlightBytes = 256 << 10
 // submit lets a task wait for its turn, which may be now.
 func (s *Sandbox) submit(t *task) error {
 	s.mu.Lock()
-	if s.closed {
-		s.mu.Unlock()
-		return ErrClosed
-	}
-	t.conduct = s.scripts.get(t.key)
-	if err := s.refusal(t, t.queued); err != nil {
-		s.stats.Refused++
+	if err := s.admitTask(t); err != nil {
 		s.mu.Unlock()
 		return err
 	}
-	if !s.makeRoom(t.in.Job.Caller) {
-		s.stats.Busy++
-		s.mu.Unlock()
-		return ErrBusy
-	}
-	s.enqueue(t)
+	s.queueOf(t).push(t)
 	send := s.dispatch()
 	s.mu.Unlock()
 	flush(send)
 	return nil
 }
 
-// refusal is the error of a task whose script or caller has ended processes before. A caller's scripts that are known
-// to be quick go on, and the library's: anybody can give another's name as his own.
+func (s *Sandbox) admitTask(t *task) error {
+	if s.closed {
+		return ErrClosed
+	}
+	t.conduct = s.conductOf(t)
+	if err := s.refusal(t, t.queued); err != nil {
+		s.stats.Refused++
+		s.forget(t)
+		return err
+	}
+	if !s.makeRoom(t.context()) {
+		s.stats.Busy++
+		s.forget(t)
+		return ErrBusy
+	}
+	return nil
+}
+
+// conductOf finds what is known of a task's script. Of a name that the library does not have nothing is kept.
+func (s *Sandbox) conductOf(t *task) *conduct {
+	if t.in.Script.Source == "" && !s.library.Has(t.in.Script.Name) {
+		return &conduct{users: 1}
+	}
+	return s.scripts.get(t.key, t.owner())
+}
+
+// refusal is the error of a task whose script, or others in whose context, have ended processes before. Of a context
+// the unknown sources are refused; those that are known to be quick go on, and the library's scripts, each of which
+// answers for itself.
 func (s *Sandbox) refusal(t *task, now time.Time) error {
-	who, until := "", time.Time{}
-	switch caller := s.callers.get(t.in.Job.Caller); {
-	case t.conduct.refused(now):
-		who, until = "this script has", t.conduct.until
-	case t.in.Job.Caller != "" && caller.refused(now) && !t.conduct.quick() && t.in.Script.Source != "":
-		who, until = fmt.Sprintf("scripts of the caller %q have", t.in.Job.Caller), caller.until
-	default:
+	inline := t.in.Script.Source != ""
+	key, who := namedKey(t), fmt.Sprintf("this script has, in the context %q,", t.in.Job.Context)
+	if inline {
+		key, who = sourceKey(t), "this script has"
+	}
+	until := s.docket.until(key)
+	if !until.After(now) && inline && t.in.Job.Context != "" && !t.conduct.quick() {
+		until, who = s.docket.until(contextKey(t)), fmt.Sprintf("scripts in the context %q have", t.in.Job.Context)
+	}
+	if !until.After(now) {
 		return nil
 	}
 	return &scripting.Error{Kind: KindRefused, Script: shown(t.in.Script), Message: fmt.Sprintf("%s ended two sandbox "+
 		"processes within %s, and is refused until %s: mend it, then submit it again", who, strikeTime, until.UTC().Format(time.RFC3339))}
 }
 
-// makeRoom tells whether one more job of a caller may wait. In a full queue the caller with the most has to give way.
-func (s *Sandbox) makeRoom(caller string) bool {
-	if s.quick.len()+s.others.len() < s.options.Queue {
+// makeRoom tells whether one more job of a context may wait. In a full queue the context with the most has to give way,
+// if it would still have no fewer than this one.
+func (s *Sandbox) makeRoom(context string) bool {
+	if s.waiting() < s.options.Queue {
 		return true
 	}
-	q := &s.others
-	if s.quick.len() > q.len() {
-		q = &s.quick
+	var most *line
+	own := 0
+	for _, q := range s.queues() {
+		if l := q.longest(); l != nil && (most == nil || l.size > most.size) {
+			most = l
+		}
+		own += q.waiting(context)
 	}
-	t := q.last(caller)
-	if t == nil {
+	if most == nil || most.size < own+2 {
 		return false
 	}
-	q.remove(t)
-	t.finish(nil, ErrBusy)
+	t := most.last()
+	s.holder(t).remove(t)
+	s.finish(t, nil, ErrBusy)
 	s.stats.Busy++
 	return true
 }
 
+func (s *Sandbox) queues() [3]*fairQueue { return [...]*fairQueue{&s.quick, &s.others, &s.kept} }
+
+func (s *Sandbox) waiting() int { return s.quick.len() + s.others.len() + s.kept.len() }
+
+// queueOf is where a task is to wait.
 func (s *Sandbox) queueOf(t *task) *fairQueue {
-	if t.conduct.quick() {
-		return &s.quick
+	switch {
+	case s.inQuarantine(t):
+		return &s.kept
+	case t.solo || !t.conduct.quick():
+		return &s.others
 	}
-	return &s.others
+	return &s.quick
 }
 
-func (s *Sandbox) enqueue(t *task) { s.queueOf(t).push(t) }
+// inQuarantine tells whether a task's script runs one at a time.
+func (s *Sandbox) inQuarantine(t *task) bool {
+	return t.in.Script.Source == "" && s.docket.until(libraryKey(t)).After(t.queued)
+}
 
 // withdraw takes a task back whose caller waits no longer. One that runs goes on for a moment, see check.
 func (s *Sandbox) withdraw(t *task) {
@@ -91,7 +127,7 @@ func (s *Sandbox) withdraw(t *task) {
 	t.left = true
 	if t.line != nil {
 		s.holder(t).remove(t)
-		t.over = true
+		s.finish(t, nil, nil)
 	}
 }
 
@@ -101,21 +137,34 @@ func (s *Sandbox) holder(t *task) *fairQueue {
 	for root.parent != nil {
 		root = root.parent
 	}
-	if root == &s.quick.root {
-		return &s.quick
+	for _, q := range s.queues() {
+		if root == &q.root {
+			return q
+		}
 	}
-	return &s.others
+	panic("sandbox: a task waits in no queue")
+}
+
+// clearQueues ends all that wait.
+func (s *Sandbox) clearQueues(why error) {
+	for _, q := range s.queues() {
+		q.each(func(t *task) {
+			q.remove(t)
+			s.finish(t, nil, why)
+		})
+	}
 }
 
 // dispatch hands tasks to children that have room, and returns the children that have something to be sent.
 func (s *Sandbox) dispatch() (send []*process) {
-	for s.others.len() > 0 {
+	for q := s.lonely(); q != nil; q = s.lonely() {
 		p := s.free()
 		if p == nil {
 			break
 		}
-		if t := s.next(&s.others); t != nil {
-			p.alone = true
+		s.keptTurn = q == &s.others
+		if t := s.next(q); t != nil {
+			p.alone, p.kept = true, q == &s.kept
 			send = s.hand(p, t, send)
 		}
 	}
@@ -129,6 +178,19 @@ func (s *Sandbox) dispatch() (send []*process) {
 		}
 	}
 	return send
+}
+
+// lonely is the queue from which the next task comes that is to run alone. Those in quarantine take turns with the
+// others, and wait while one of them runs.
+func (s *Sandbox) lonely() *fairQueue {
+	kept := s.kept.len() > 0 && !slices.ContainsFunc(s.processes, func(p *process) bool { return p.kept })
+	switch {
+	case kept && (s.keptTurn || s.others.len() == 0):
+		return &s.kept
+	case s.others.len() > 0:
+		return &s.others
+	}
+	return nil
 }
 
 // free is a child for a script that is not known to be quick: one without jobs, as long as another one stays that is not
@@ -178,10 +240,11 @@ func (s *Sandbox) next(q *fairQueue) *task {
 	now := time.Now()
 	if err := s.refusal(t, now); err != nil {
 		s.stats.Refused++
-		t.finish(nil, err)
+		s.finish(t, nil, err)
 		return nil
 	}
 	wait := now.Sub(t.queued)
+	t.waited += wait
 	s.stats.Wait += wait
 	s.stats.WaitMost = max(s.stats.WaitMost, wait)
 	return t
@@ -192,14 +255,15 @@ func (s *Sandbox) hand(p *process, t *task, send []*process) []*process {
 	p.last++
 	err := p.outbox.add(len(p.jobs) == 0, func(buf []byte) ([]byte, error) { return p.frames(buf, t) })
 	if err != nil {
-		t.finish(nil, engineFailed(t.in.Script, err.Error()))
-		p.alone = p.alone && len(p.jobs) > 0
+		p.sources.forget(t.key) // it was not told, or may not have been
+		s.finish(t, nil, engineFailed(t.in.Script, err.Error()))
+		p.idle()
 		return send
 	}
 	t.number = p.last
 	p.size += t.size
 	if len(p.jobs) == 0 {
-		p.seen, p.since = 0, time.Now()
+		p.run = progress{number: p.run.number}
 	}
 	p.jobs = append(p.jobs, t)
 	s.watch()
@@ -209,6 +273,13 @@ func (s *Sandbox) hand(p *process, t *task, send []*process) []*process {
 		}
 	}
 	return append(send, p)
+}
+
+// idle lets a child without jobs be shared again.
+func (p *process) idle() {
+	if len(p.jobs) == 0 {
+		p.alone, p.kept = false, false
+	}
 }
 
 // frames appends what a child must read to run a task as its next job.

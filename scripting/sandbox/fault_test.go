@@ -4,8 +4,8 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"runtime"
 	"strings"
+	"time"
 
 	"github.com/thence-dev/thence/scripting"
 	"github.com/thence-dev/thence/scripting/sandbox/internal/wire"
@@ -40,7 +40,7 @@ func (f faulty) Run(ctx context.Context, in scripting.Input) (*scripting.Outcome
 	if name, ok := strings.CutPrefix(in.Script.Name, "fault "); ok {
 		faults[name]()
 	}
-	if in.Script.Name == "faulty by data" && strings.Contains(string(in.Job.Data), `"exit":true`) {
+	if (in.Script.Name == "faulty by data" || in.Script.Name == "named") && strings.Contains(string(in.Job.Data), `"exit":true`) {
 		os.Exit(9)
 	}
 	return f.Runner.Run(ctx, in)
@@ -53,14 +53,23 @@ var faults = map[string]func(){
 		go panic("out of order")
 		select {}
 	},
-	"stack":  func() { fmt.Println(deeper(1 << 30)) },
-	"memory": func() { keep(nil) },
-	"hang": func() {
-		for {
-			runtime.Gosched()
-		}
-	},
+	"stack":    func() { fmt.Println(deeper(1 << 30)) },
+	"memory":   func() { keep(nil) },
+	"hang":     func() { work(longest) },
 	"deadlock": func() { select {} },
+	"work":     func() { work(300 * time.Millisecond) },
+	"cut off": func() { // in the middle of the answer to another job
+		_, _ = os.Stdout.WriteString("\x00\x10\x00\x00\x06\npanic: " + canary + "\nfatal error: " + canary + "\n")
+		os.Exit(7)
+	},
+	"canary in a panic": func() {
+		go panic(canary + "\nfatal error: " + canary)
+		select {}
+	},
+	"canary in a frame": func() {
+		_, _ = os.Stdout.WriteString(canary)
+		select {}
+	},
 	"write nonsense": func() {
 		_, _ = os.Stdout.WriteString("GET / HTTP/1.1\r\n\r\n")
 		select {}
@@ -77,6 +86,15 @@ var faults = map[string]func(){
 		_, _ = os.Stdout.Write([]byte{11, 0, 0, 0, 6, 0x7f, 0, 0, 0, 1, 0, 0, 0, 0, 0})
 		select {}
 	},
+}
+
+// canary is the text of another job.
+const canary = "zebra"
+
+// work computes for as long as it says, of CPU time.
+func work(d time.Duration) {
+	for start := ownCPUTime(); ownCPUTime()-start < d; {
+	}
 }
 
 func deeper(n int) int {

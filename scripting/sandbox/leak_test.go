@@ -3,6 +3,7 @@ package sandbox
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -21,6 +22,7 @@ func TestNothingIsLeft(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("looks into /proc")
 	}
+	startPoller(t)
 	running := goleak.IgnoreCurrent()
 	files, pages := holdings(t)
 	for range 3 {
@@ -50,6 +52,29 @@ func TestNothingIsLeft(t *testing.T) {
 	}
 }
 
+// TestFailedStartLeavesNothing: a child that cannot be started, or is no child, costs nothing for good.
+func TestFailedStartLeavesNothing(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("looks into /proc")
+	}
+	startPoller(t)
+	defer func() { programPath = executable }()
+	files, pages := holdings(t)
+	for name, path := range map[string]func() (string, error){
+		"no path":    func() (string, error) { return "", errors.New("out of order") },
+		"no program": func() (string, error) { return "/nonexistent", nil },
+		"no child":   func() (string, error) { return "/bin/true", nil },
+	} {
+		programPath = path
+		if _, err := start(LeastMemory, nil); err == nil {
+			t.Errorf("%s: started", name)
+		}
+		if f, p := holdings(t); f > files || p > pages {
+			t.Errorf("%s: left: %d descriptors, %d pages; before: %d, %d", name, f, p, files, pages)
+		}
+	}
+}
+
 func (s *Sandbox) pids() (pids []int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -57,6 +82,17 @@ func (s *Sandbox) pids() (pids []int) {
 		pids = append(pids, p.proc.Pid)
 	}
 	return pids
+}
+
+// startPoller has the Go runtime open what it keeps open once it has been asked for a pipe.
+func startPoller(t *testing.T) {
+	t.Helper()
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Close()
+	w.Close()
 }
 
 // holdings counts the descriptors that this process has open, and its mappings of pages.

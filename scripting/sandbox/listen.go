@@ -11,7 +11,8 @@ import (
 )
 
 const (
-	mostTries  = 3                     // runs of a job that were cut short by the death of its child, and were not its own fault
+	soloAfter  = 2                     // deaths of children under a job, until it runs alone
+	mostDeaths = 4                     // until it is handed back
 	spawnPause = 50 * time.Millisecond // before another try, doubled each time up to spawnMost
 	spawnMost  = 5 * time.Second
 )
@@ -41,12 +42,7 @@ func (s *Sandbox) start() {
 		s.mu.Lock()
 		s.failing = true
 		if len(s.processes) == 0 {
-			for _, q := range []*fairQueue{&s.quick, &s.others} {
-				q.each(func(t *task) {
-					q.remove(t)
-					t.finish(nil, err)
-				})
-			}
+			s.clearQueues(err)
 		}
 		s.mu.Unlock()
 		select {
@@ -130,86 +126,97 @@ func (s *Sandbox) answered(p *process, d *wire.Done) error {
 	}
 	t := p.jobs[0]
 	p.size -= t.size
-	if p.jobs = slices.Delete(p.jobs, 0, 1); len(p.jobs) == 0 {
-		p.alone = false
-	}
-	p.since = time.Now()
+	t.spent += d.Took
+	p.jobs = slices.Delete(p.jobs, 0, 1)
+	p.idle()
+	p.run = progress{number: p.run.number}
 	p.retired = p.retired || d.Retire
 	s.stats.Jobs++
 	known := t.conduct.quick()
 	if t.conduct.ran(d.Took); !known && t.conduct.quick() {
-		s.promote(t.key)
+		s.sort(t.key)
 	}
 	var err error
 	if d.Err != nil { // not a nil *Error in an error
 		err = d.Err
 	}
-	t.finish(d.Outcome, err)
+	s.finish(t, d.Outcome, err)
 	return nil
 }
 
-// promote moves the waiting jobs of a script that has turned out to be quick.
-func (s *Sandbox) promote(key string) {
-	s.others.each(func(t *task) {
-		if t.key == key {
-			s.others.remove(t)
-			s.quick.push(t)
-		}
-	})
+// sort moves the waiting jobs of a script to where they belong by now.
+func (s *Sandbox) sort(key string) {
+	for _, q := range s.queues() {
+		q.each(func(t *task) {
+			if t.key != key {
+				return
+			}
+			if to := s.queueOf(t); to != q {
+				q.remove(t)
+				to.push(t)
+			}
+		})
+	}
 }
 
-// bury deals with the end of a child: the job that was running is to blame, unless nobody is; those that waited behind
-// it, and those whose answers were lost with it, run again.
+// bury deals with the end of a child: if it had one job, that is to blame, unless nobody is; else its jobs run again.
 func (s *Sandbox) bury(p *process, lost error) {
 	s.mu.Lock()
 	s.processes = slices.DeleteFunc(s.processes, func(q *process) bool { return q == p })
 	if !s.closed {
 		s.replace()
 	}
+	p.look(time.Now(), 0)
 	s.mu.Unlock()
-	end := p.end(lost)
-	p.outbox.drains.Wait()
+	why := p.end(lost).cause()
+	p.outbox.close()
 	s.mu.Lock()
-	why, running := end.cause(), p.page.running().Load()
-	if p.killed != "" {
-		why, running = death{kind: p.killed, detail: "killed"}, p.guilty
+	if p.killed != nil {
+		why = *p.killed
 	}
 	if !s.closed {
-		s.report(p, why, running)
+		s.report(p, why)
 	}
-	for _, t := range slices.Backward(p.jobs) {
-		s.bereave(t, why, t.number == running)
-	}
+	jobs := p.jobs
 	p.jobs = nil
+	for _, t := range slices.Backward(jobs) {
+		ran := t.number == p.run.number
+		if ran {
+			t.spent += p.run.spent
+		}
+		s.bereave(t, why, ran, len(jobs) == 1)
+	}
 	p.close()
 	send := s.dispatch()
 	s.mu.Unlock()
 	flush(send)
 }
 
-// bereave decides what becomes of a job whose child has died.
-func (s *Sandbox) bereave(t *task, why death, ran bool) {
-	t.tries++
-	innocent := !ran || why.kind == "" || why.kind == abandoned
+// bereave decides what becomes of a job whose child has died. Which of its jobs a child was running is known from the
+// child only, and so is what it has done: a job is held to account for what happens while it is the only one.
+func (s *Sandbox) bereave(t *task, why death, ran, only bool) {
+	t.deaths++
 	switch {
-	case t.left:
-	case s.closed:
-		t.finish(nil, ErrClosed)
-	case innocent && t.tries <= mostTries:
-		s.stats.Repeated++
-		s.queueOf(t).pushFront(t)
-	default:
-		if innocent {
-			why = death{KindCrash, fmt.Sprintf("%d processes died before its end, %s", t.tries, why.detail)}
-		}
-		now := time.Now()
-		t.conduct.strike(now)
-		if t.in.Job.Caller != "" {
-			s.callers.get(t.in.Job.Caller).strike(now)
-		}
+	case t.left || s.closed:
+		s.finish(t, nil, ErrClosed)
+	case !why.innocent() && only && (ran || t.deaths > soloAfter):
+		s.strike(t)
 		s.count(why.kind)
-		t.finish(nil, why.blame(t.in.Script, &s.options, t.in.Limits.Time))
+		s.finish(t, nil, why.blame(t.in.Script, &s.options))
+	case t.deaths >= mostDeaths:
+		s.finish(t, nil, interrupted(t.deaths, why))
+	default:
+		t.solo = t.solo || t.deaths >= soloAfter || ran && !why.innocent()
+		s.again(t)
 	}
+}
+
+// strike counts the end of a process against a task, and, when its script gets into quarantine by that, has those wait
+// there that wait already.
+func (s *Sandbox) strike(t *task) {
+	s.docket.strike(t, time.Now())
+	t.conduct.short = 0
+	s.sort(t.key)
 }
 
 func (s *Sandbox) count(kind scripting.ErrorKind) {
@@ -220,16 +227,17 @@ func (s *Sandbox) count(kind scripting.ErrorKind) {
 }
 
 // report tells the log of a child that did not end by itself.
-func (s *Sandbox) report(p *process, why death, running uint64) {
+func (s *Sandbox) report(p *process, why death) {
 	if p.retired && len(p.jobs) == 0 || why.kind == abandoned {
 		return
 	}
-	args := []any{"cause", string(why.kind), "detail", why.detail, "pid", p.proc.Pid}
-	for _, t := range p.jobs {
-		if t.number == running {
-			args = append(args, "script", shown(t.in.Script), "job_id", t.in.Job.ID, "context", t.in.Job.Context,
-				"caller", t.in.Job.Caller)
-		}
+	if why.innocent() {
+		s.stats.Lost++
+	}
+	args := []any{"cause", string(why.kind), "detail", why.detail, "pid", p.proc.Pid, "jobs", len(p.jobs)}
+	if len(p.jobs) == 1 {
+		t := p.jobs[0]
+		args = append(args, "script", shown(t.in.Script), "job_id", t.in.Job.ID, "context", t.in.Job.Context, "caller", t.in.Job.Caller)
 	}
 	s.options.Logger.Warn("sandbox process died", args...)
 }

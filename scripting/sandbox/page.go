@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// page is memory that a child shares with its parent: two numbers, no data of any job. The child says in it which job
-// it runs, so that the parent knows whose fault a death is, and how long a job takes. The parent says in it which jobs
+// page is memory that a child shares with its parent: three numbers, no data of any job. The child says in it which job
+// it runs, so that the parent knows how long a job takes, and that its watch goes on. The parent says in it which jobs
 // the child need not run any more. What the child writes is not to be trusted.
 type page struct{ mem []byte }
 
@@ -33,6 +33,9 @@ func (p *page) running() *atomic.Uint64 { return p.word(0) }
 
 // skip is the number of the last job that was taken back, with all before it.
 func (p *page) skip() *atomic.Uint64 { return p.word(1) }
+
+// beats counts how often the child's watch has looked.
+func (p *page) beats() *atomic.Uint64 { return p.word(2) }
 
 // close unmaps the page; nothing may read it any more.
 func (p *page) close() { _ = unix.Munmap(p.mem) }

@@ -25,8 +25,15 @@ type probe struct {
 	try  func(parent int) error
 }
 
+// paths are what system calls are handed as a bare address, which keeps nothing alive.
+var paths []string
+
 // path is a file's name for a system call.
-func path(s string) uintptr { return uintptr(unsafe.Pointer(unsafe.StringData(s + "\x00"))) }
+func path(s string) uintptr {
+	s += "\x00"
+	paths = append(paths, s)
+	return uintptr(unsafe.Pointer(unsafe.StringData(s)))
+}
 
 // call is a probe of one system call.
 func call(name string, number uintptr, args ...uintptr) probe {
@@ -107,6 +114,8 @@ var processProbes = []probe{
 	{"signal the parent", func(parent int) error { return unix.Kill(parent, unix.SIGTERM) }},
 	{"ask whether the parent lives", func(parent int) error { return unix.Kill(parent, 0) }},
 	{"signal a thread of the parent", func(parent int) error { return unix.Tgkill(parent, parent, unix.SIGURG) }},
+	{"kill itself as if from outside", func(int) error { return unix.Tgkill(unix.Getpid(), unix.Gettid(), unix.SIGKILL) }},
+	{"stop itself", func(int) error { return unix.Tgkill(unix.Getpid(), unix.Gettid(), unix.SIGSTOP) }},
 	{"hold the parent", func(parent int) error { _, err := unix.PidfdOpen(parent, 0); return err }},
 	{"trace the parent", unix.PtraceAttach},
 	{"read the parent's memory", readMemory},

@@ -2,30 +2,25 @@ package sandbox
 
 import (
 	"fmt"
-	"io"
 	"os"
-	"slices"
 	"strconv"
-	"strings"
-	"sync/atomic"
-	"syscall"
 	"time"
 
-	"github.com/thence-dev/thence/scripting"
 	"github.com/thence-dev/thence/scripting/sandbox/internal/wire"
 )
 
 // helloTime is how long a child may take to start. It takes a few milliseconds, on a busy machine some hundred.
 const helloTime = 20 * time.Second
 
-// endTime is how long a child may take to end by itself after its last word.
-const endTime = 200 * time.Millisecond
+// programPath is where this program is. Tests put another in its place.
+var programPath = executable
 
 // process is the parent's side of a child. Its fields below the first blank line belong to the sandbox's lock.
 type process struct {
 	proc   *os.Process
 	in     *os.File // what the child reads
-	out    *os.File // what it writes
+	out    *os.File // what it answers
+	err    *os.File // what it says at its end
 	page   *page
 	layers Layers
 	reader *wire.Reader
@@ -36,12 +31,11 @@ type process struct {
 	last    uint64  // number of the last job sent
 	taken   uint64  // number of the last job that was taken back
 	alone   bool    // it runs a job beside which nothing is to wait
+	kept    bool    // that job's script is in quarantine
 	retired bool    // it gets no more jobs
 	size    int     // bytes of jobs
-	seen    uint64  // the job that ran when last looked, since when
-	since   time.Time
-	killed  scripting.ErrorKind // why the sandbox has killed it, and
-	guilty  uint64              // the job that ran then
+	run     progress
+	killed  *death // why the sandbox has killed it
 }
 
 // start starts a child, hands it the library, and waits until it is confined. It must be called on a thread that lives
@@ -60,40 +54,41 @@ func start(memory int64, library []byte) (*process, error) {
 }
 
 func (p *process) exec(memory int64) (err error) {
-	var files [5]*os.File // the child's three, then ours
+	var theirs [4]*os.File // by their numbers in the child
 	defer func() {
-		for i, f := range files {
-			if f != nil && (i < 3 || err != nil) {
+		for _, f := range theirs {
+			if f != nil {
 				f.Close()
 			}
 		}
+		if err != nil {
+			p.close()
+		}
 	}()
-	if files[0], files[3], err = os.Pipe(); err != nil {
+	if theirs[0], p.in, err = os.Pipe(); err != nil {
 		return err
 	}
-	if files[4], files[1], err = os.Pipe(); err != nil {
+	if p.out, theirs[1], err = os.Pipe(); err != nil {
 		return err
 	}
-	if files[2], err = newPageFile(); err != nil {
+	if p.err, theirs[2], err = os.Pipe(); err != nil {
 		return err
 	}
-	if p.page, err = mapPage(files[2]); err != nil {
+	if theirs[3], err = newPageFile(); err != nil {
 		return err
 	}
-	path, err := executable()
+	if p.page, err = mapPage(theirs[3]); err != nil {
+		return err
+	}
+	path, err := programPath()
 	if err != nil {
 		return err
 	}
-	p.proc, err = os.StartProcess(path, []string{childName, strconv.FormatInt(memory, 10)}, &os.ProcAttr{Dir: "/",
-		Env: []string{}, Files: []*os.File{files[0], files[1], files[1], files[2]}, Sys: attributes()})
-	if err != nil {
-		p.page.close()
-		return err
-	}
-	p.in, p.out = files[3], files[4]
 	p.reader = wire.NewReader(p.out)
-	p.outbox.pipe = p.in
-	return nil
+	p.outbox.open(p.in)
+	p.proc, err = os.StartProcess(path, []string{childName, strconv.FormatInt(memory, 10)}, &os.ProcAttr{Dir: "/",
+		Env: []string{}, Files: theirs[:], Sys: attributes()})
+	return err
 }
 
 // greet sends the library and waits for the child's hello.
@@ -117,74 +112,14 @@ func (p *process) greet(library []byte) error {
 	return p.out.SetReadDeadline(time.Time{})
 }
 
-// ending is how a child ended.
-type ending struct {
-	lost   error // what the listener met
-	status syscall.WaitStatus
-	killed bool   // by end, since it did not end by itself
-	text   string // what the child wrote last: a part of a frame, and what the Go runtime had to say
-}
-
-// end waits for a child of which nothing more is wanted, and returns how it ended. What is no frame is mostly what the
-// Go runtime says before it gives up, so the child gets a moment for it; then it is killed.
-func (p *process) end(lost error) ending {
-	var late atomic.Bool
-	timer := time.AfterFunc(endTime, func() {
-		late.Store(true)
-		_ = p.proc.Kill()
-	})
-	defer timer.Stop()
-	const most = 64 << 10
-	text := slices.Clone(p.reader.Rest())
-	_ = p.out.SetReadDeadline(time.Now().Add(2 * endTime))
-	more, _ := io.ReadAll(io.LimitReader(p.out, most))
-	e := ending{lost: lost, text: string(append(text, more...))}
-	if state, err := p.proc.Wait(); err == nil {
-		e.status, _ = state.Sys().(syscall.WaitStatus)
-	}
-	e.killed = late.Load()
-	return e
-}
-
-// close gives back what the parent holds of a child that has ended.
+// close gives back what the parent holds of a child that has ended, or was never started.
 func (p *process) close() {
-	p.in.Close()
-	p.out.Close()
-	p.page.close()
-}
-
-// note is what the child said at its end, which the Go runtime does when it gives up.
-func (e ending) note() string {
-	for line := range strings.Lines(e.text) {
-		for _, start := range []string{"fatal error: ", "panic: ", "runtime: ", childName + ": "} {
-			if i := strings.Index(line, start); i >= 0 {
-				return strings.ToValidUTF8(strings.TrimSpace(line[i:]), "")
-			}
+	for _, f := range []*os.File{p.in, p.out, p.err} {
+		if f != nil {
+			f.Close()
 		}
 	}
-	return ""
-}
-
-// cause tells why a child ended. A death without a kind is nobody's fault: the child was killed from outside, as by an
-// operator, or by a kernel that is out of memory.
-func (e ending) cause() death {
-	detail := e.note()
-	has := func(texts ...string) bool {
-		return slices.ContainsFunc(texts, func(t string) bool { return strings.Contains(e.text, t) })
+	if p.page != nil {
+		p.page.close()
 	}
-	switch {
-	case has("stack exceeds", "stack overflow"):
-		return death{KindStack, detail}
-	case has("out of memory", "cannot allocate memory", "failed to create new OS thread", "newosproc"):
-		return death{KindMemory, detail}
-	case detail != "":
-		return death{KindCrash, detail}
-	case e.killed:
-		return death{KindCrash, e.lost.Error()}
-	case e.status.Signaled() && e.status.Signal() == syscall.SIGKILL:
-		return death{"", "killed from outside"}
-	case e.status.Signaled():
-		return death{KindCrash, "signal: " + e.status.Signal().String()}
-	}
-	return death{KindCrash, fmt.Sprintf("exit status %d", e.status.ExitStatus())}
 }

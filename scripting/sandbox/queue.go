@@ -2,12 +2,11 @@ package sandbox
 
 import "container/list"
 
-// fairQueue holds jobs that wait. Callers take turns, and within a caller its contexts do, so one that puts in a
-// thousand jobs delays those of the others by one job at a time. The zero fairQueue is empty.
+// fairQueue holds jobs that wait. Contexts take turns, so one that puts in a thousand jobs delays those of the others
+// by one job at a time. The zero fairQueue is empty.
 type fairQueue struct{ root line }
 
-// line is what waits under one name: the queue itself has a line for each caller, a caller one for each context, and a
-// context its tasks.
+// line is what waits under one name: the queue itself has a line for each context, and a context its tasks.
 type line struct {
 	name   string
 	parent *line
@@ -21,14 +20,14 @@ func (q *fairQueue) len() int { return q.root.size }
 
 // push puts a task behind the others of its context.
 func (q *fairQueue) push(t *task) {
-	t.line = q.root.under(t.in.Job.Caller).under(t.in.Job.Worker + "." + t.in.Job.Context)
+	t.line = q.root.under(t.context())
 	t.place = t.line.order.PushBack(t)
 	t.line.grow(1)
 }
 
 // pushFront puts a task before all others: it has had its turn.
 func (q *fairQueue) pushFront(t *task) {
-	t.line = q.root.under(t.in.Job.Caller).under(t.in.Job.Worker + "." + t.in.Job.Context)
+	t.line = q.root.under(t.context())
 	t.place = t.line.order.PushFront(t)
 	t.line.grow(1)
 	for l := t.line; l.parent != nil; l = l.parent {
@@ -77,22 +76,27 @@ func (l *line) each(f func(*task)) {
 	}
 }
 
-// last is the task that came last of the caller with the most, if that is not the caller named.
-func (q *fairQueue) last(caller string) *task {
+// longest is the line of the context with the most tasks, or nil.
+func (q *fairQueue) longest() *line {
 	var most *line
 	for _, l := range q.root.below {
 		if most == nil || l.size > most.size {
 			most = l
 		}
 	}
-	if most == nil || most.name == caller {
-		return nil
-	}
-	for most.below != nil {
-		most = most.order.Back().Value.(*line)
-	}
-	return most.order.Back().Value.(*task)
+	return most
 }
+
+// waiting is how many tasks of a context there are.
+func (q *fairQueue) waiting(place string) int {
+	if l, ok := q.root.below[place]; ok {
+		return l.size
+	}
+	return 0
+}
+
+// last is the task that came last to a context's line.
+func (l *line) last() *task { return l.order.Back().Value.(*task) }
 
 // under returns the line of a name below l, and makes it when there is none.
 func (l *line) under(name string) *line {

@@ -1,7 +1,7 @@
 // Package sandbox runs scripts in child processes, so that no script can hurt the program that runs it.
 //
 // A [Sandbox] is a [scripting.Runner] like [scripting.Engine], and gives the same outcomes. It keeps a few children
-// warm: the same program, started again, with no environment, no files but two pipes, little memory, and next to no
+// warm: the same program, started again, with no environment, no files but three pipes, little memory, and next to no
 // system calls. A script that takes too much memory, runs for too long in a step that cannot be interrupted, or ends
 // its process in some other way costs one child, which is replaced within milliseconds, and one job, its own: Run
 // returns a *[scripting.Error] that says what happened. Jobs that waited in the same child run elsewhere; scripts have
@@ -15,10 +15,13 @@
 //		...
 //	}
 //
-// Who runs is decided for jobs in turns: callers take turns, and the contexts of one caller do. A script that is known
-// to be quick shares a child with others of its kind. Any other runs alone in its child, and such scripts never hold
-// all children, so that slow ones, or those that kill, delay each other but not the quick ones. A script that ends two
-// processes within a minute is refused for a while, and so are unknown scripts of a caller whose scripts do.
+// Who runs is decided for jobs in turns: contexts take turns. The name of a context stands in the subject of its jobs,
+// which permissions of NATS bind; that of a caller is what somebody says, and counts for nothing here. A script that is
+// known to be quick shares a child with others of its kind. Any other runs alone in its child, and such scripts never
+// hold all children, so that slow ones, or those that kill, delay each other but not the quick ones. A job is blamed only
+// for what happens while it is alone in its child: a source that ends two processes within a minute is refused for a
+// while, and so are the unknown sources of the context that sent it. A script of the library is refused in that context
+// alone; when it does so in several, it runs one at a time.
 package sandbox
 
 import (
@@ -30,6 +33,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/thence-dev/thence/scripting"
 	"github.com/thence-dev/thence/scripting/sandbox/internal/wire"
@@ -39,7 +43,7 @@ import (
 type Options struct {
 	Children int          // scripts that run at a time, each in its process; one more process is kept spare; default GOMAXPROCS
 	Memory   int64        // bytes that a script may take; default and least 64 MiB, the unit in which the kernel's limit works
-	Queue    int          // jobs that may wait; beyond it Run returns ErrBusy to the caller with the most; default 4096
+	Queue    int          // jobs that may wait; beyond it Run returns ErrBusy to the context with the most; default 4096
 	Require  bool         // New fails unless all layers are on
 	Logger   *slog.Logger // hears of processes that died; default slog.Default
 }
@@ -58,11 +62,14 @@ type Sandbox struct {
 	processes []*process
 	failing   bool      // the last try to start a child failed
 	quick     fairQueue // jobs of scripts known to be quick
-	others    fairQueue
+	others    fairQueue // which run alone
+	kept      fairQueue // of scripts in quarantine, which run one at a time
+	keptTurn  bool      // kept goes before others
 	scripts   records
-	callers   records
+	docket    docket
 	stats     Stats
 	watching  bool
+	checked   time.Time // when check last ran, or was asked for
 	closed    bool
 }
 
@@ -135,8 +142,8 @@ func libraryFrames(library *scripting.Library) (frames []byte, err error) {
 func (s *Sandbox) Layers() Layers { return s.layers }
 
 // Run runs one script in a child, as [scripting.Runner] says, and waits for its turn before. The error is an
-// *[scripting.Error], final, also when the script has killed its process; or ctx's, [ErrBusy] or [ErrClosed], of which
-// the job is not to blame.
+// *[scripting.Error], final, also when the script has killed its process; or ctx's, or one of [ErrBusy],
+// [ErrInterrupted] and [ErrClosed], of which the job is not to blame.
 func (s *Sandbox) Run(ctx context.Context, in scripting.Input) (*scripting.Outcome, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -145,6 +152,10 @@ func (s *Sandbox) Run(ctx context.Context, in scripting.Input) (*scripting.Outco
 	if err != nil {
 		return nil, err
 	}
+	return s.run(ctx, t)
+}
+
+func (s *Sandbox) run(ctx context.Context, t *task) (*scripting.Outcome, error) {
 	defer t.release()
 	if err := s.submit(t); err != nil {
 		return nil, err
@@ -167,12 +178,7 @@ func (s *Sandbox) Close() error {
 	}
 	s.closed = true
 	close(s.quit)
-	for _, q := range []*fairQueue{&s.quick, &s.others} {
-		q.each(func(t *task) {
-			q.remove(t)
-			t.finish(nil, ErrClosed)
-		})
-	}
+	s.clearQueues(ErrClosed)
 	var errs []error
 	for _, p := range s.processes {
 		p.retired = true

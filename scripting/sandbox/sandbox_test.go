@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/fstest"
 	"time"
@@ -28,7 +29,7 @@ func open(t testing.TB, library *scripting.Library, o Options) *Sandbox {
 	return s
 }
 
-func library(t testing.TB, scripts map[string]string) *scripting.Library {
+func newLibrary(t testing.TB, scripts map[string]string) *scripting.Library {
 	t.Helper()
 	files := fstest.MapFS{}
 	for name, source := range scripts {
@@ -55,7 +56,7 @@ job.result({at: job.tag})
 // TestSameAsEngine compares all that comes back, of scripts that succeed and of scripts that fail, with what the engine
 // gives in this process.
 func TestSameAsEngine(t *testing.T) {
-	l := library(t, map[string]string{"main": everything, "part": `export {name: "part"}`, "broken": "import(\"context\").set(\"a\", 1)\nprint(1)\nx := {}\nx.y()"})
+	l := newLibrary(t, map[string]string{"main": everything, "part": `export {name: "part"}`, "broken": "import(\"context\").set(\"a\", 1)\nprint(1)\nx := {}\nx.y()"})
 	s := open(t, l, Options{})
 	engine := scripting.NewEngine(l)
 	job := scripting.Job{ID: "j-1", Sequence: 77, Worker: "payments", Context: "cus_42", Caller: "shop", Parent: "j-0",
@@ -198,13 +199,14 @@ func TestQueueIsBounded(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
 	busy := make(chan error, 20)
-	run := func(caller string) {
+	var calls atomic.Int64
+	run := func(place string) {
 		wg.Go(func() {
-			_, err := s.Run(ctx, scripting.Input{Script: scripting.Script{Source: "for {}"}, Job: scripting.Job{Caller: caller}, Limits: scripting.Limits{Time: time.Minute}})
+			_, err := s.Run(ctx, scripting.Input{Script: scripting.Script{Source: "for {}"}, Job: scripting.Job{Caller: fmt.Sprint(calls.Add(1)), Context: place}, Limits: scripting.Limits{Time: time.Minute}})
 			if errors.Is(err, ErrBusy) {
-				busy <- errors.New(caller)
+				busy <- errors.New(place)
 			} else if !errors.Is(err, context.Canceled) {
-				t.Errorf("%s: %v", caller, err)
+				t.Errorf("%s: %v", place, err)
 			}
 		})
 	}

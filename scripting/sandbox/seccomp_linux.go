@@ -33,7 +33,8 @@ const namespaces = unix.CLONE_NEWNS | unix.CLONE_NEWCGROUP | unix.CLONE_NEWUTS |
 	unix.CLONE_NEWPID | unix.CLONE_NEWNET | unix.CLONE_NEWTIME
 
 // rules are what a Go program needs that computes, reads one pipe and writes another; those that it uses most come
-// first; wake is the descriptor that wakes the runtime's poller. A thread is allowed, a process is not; memory that can be executed is not; a signal goes to this process only.
+// first; wake is the descriptor that wakes the runtime's poller. A thread is allowed, a process is not; memory that can be executed is not; the only signal is the one by which Go
+// interrupts threads, to this process.
 func rules(pid, wake int) []rule {
 	return []rule{
 		{unix.SYS_READ, []condition{equal(0, 0)}},
@@ -44,7 +45,7 @@ func rules(pid, wake int) []rule {
 		{unix.SYS_MADVISE, nil},
 		{unix.SYS_CLOCK_GETTIME, nil},
 		{unix.SYS_SCHED_YIELD, nil},
-		{unix.SYS_TGKILL, []condition{equal(0, uint64(pid))}},
+		{unix.SYS_TGKILL, []condition{equal(0, uint64(pid)), equal(2, uint64(unix.SIGURG))}}, // by which Go interrupts its threads
 		{unix.SYS_RT_SIGRETURN, nil},
 		{unix.SYS_RT_SIGPROCMASK, nil},
 		{unix.SYS_GETPID, nil},

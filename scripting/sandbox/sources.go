@@ -11,6 +11,14 @@ type sources struct {
 	clock uint64
 }
 
+// forget makes the child be told a source again.
+func (s *sources) forget(key string) {
+	if i, ok := s.byKey[key]; ok {
+		delete(s.byKey, key)
+		s.slots[i].key, s.slots[i].used = "", 0
+	}
+}
+
 // slot returns the slot of a source, from 1, and whether the child has to be told.
 func (s *sources) slot(key string) (slot int, fresh bool) {
 	s.clock++
@@ -27,7 +35,7 @@ func (s *sources) slot(key string) (slot int, fresh bool) {
 	if s.byKey == nil {
 		s.byKey = map[string]int{}
 	}
-	delete(s.byKey, s.slots[oldest].key)
+	delete(s.byKey, s.slots[oldest].key) // which may be none
 	s.slots[oldest].key, s.slots[oldest].used = key, s.clock
 	s.byKey[key] = oldest
 	return oldest + 1, true

@@ -12,13 +12,14 @@ type Stats struct {
 	Processes int // that are ready
 	Waiting   int // jobs that wait for their turn
 	Started   uint64
-	Jobs      uint64 // that were run, failed ones included
-	Refused   uint64 // that were not run, as their script or caller had killed before
-	Busy      uint64 // that found the queue full
-	Repeated  uint64 // runs done again since a child died, or was held up, by the job before
-	Killed    map[scripting.ErrorKind]uint64
-	Wait      time.Duration // of all jobs together, for their turn
-	WaitMost  time.Duration // of one job
+	Jobs      uint64                         // that were run, failed ones included
+	Refused   uint64                         // that were not run, as their script or their context had killed before
+	Busy      uint64                         // that found the queue full
+	Repeated  uint64                         // runs done again since a child died, or was held up, by the job before
+	Lost      uint64                         // processes that ended, or were killed as they stood still, by no job's fault
+	Killed    map[scripting.ErrorKind]uint64 // processes, by the error of the job that they ended of
+	Wait      time.Duration                  // of all jobs together, for their turn
+	WaitMost  time.Duration                  // of one job
 }
 
 // Stats returns the counts.
@@ -26,7 +27,7 @@ func (s *Sandbox) Stats() Stats {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	stats := s.stats
-	stats.Processes, stats.Waiting = len(s.processes), s.quick.len()+s.others.len()
+	stats.Processes, stats.Waiting = len(s.processes), s.waiting()
 	stats.Killed = maps.Clone(s.stats.Killed)
 	return stats
 }

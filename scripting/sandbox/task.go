@@ -21,12 +21,15 @@ type task struct {
 	queued time.Time
 	done   chan struct{}
 
-	conduct *conduct // of the script
+	conduct *conduct // of the script; nil before submit, and once the task is over
 	line    *line    // where it waits; nil when it does not
 	place   *list.Element
-	number  uint64 // in the child that it was sent to
-	tries   int
-	left    bool // Run has returned
+	number  uint64        // in the child that it was sent to
+	deaths  int           // of children in which it was
+	solo    bool          // it runs alone from now on
+	waited  time.Duration // for its turns
+	spent   time.Duration // CPU time of its runs, as the parent saw it
+	left    bool          // Run has returned
 	over    bool
 	outcome *scripting.Outcome
 	err     error
@@ -66,10 +69,31 @@ func (t *task) release() {
 	}
 }
 
-// finish ends a task, once. The sandbox's lock is held.
-func (t *task) finish(out *scripting.Outcome, err error) {
-	if !t.over {
-		t.over, t.outcome, t.err = true, out, err
-		close(t.done)
+// context is the context of a task's job, whose name nobody can take who may not publish there.
+func (t *task) context() string { return t.in.Job.Worker + "." + t.in.Job.Context }
+
+// owner is to whom the records of its script belong.
+func (t *task) owner() string {
+	if t.in.Script.Source == "" {
+		return ofLibrary
+	}
+	return t.context()
+}
+
+// finish ends a task, once.
+func (s *Sandbox) finish(t *task, out *scripting.Outcome, err error) {
+	if t.over {
+		return
+	}
+	t.over, t.outcome, t.err = true, out, err
+	s.forget(t)
+	close(t.done)
+}
+
+// forget gives back what is kept for a task that is over.
+func (s *Sandbox) forget(t *task) {
+	if t.conduct != nil {
+		s.scripts.release(t.conduct)
+		t.conduct = nil
 	}
 }

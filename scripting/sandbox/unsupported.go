@@ -12,12 +12,13 @@ import (
 
 var errUnsupported = errors.New("there are no sandbox processes on " + runtime.GOOS + ": run scripts in process, if you trust their authors")
 
-type page struct{ words [2]atomic.Uint64 }
+type page struct{ words [3]atomic.Uint64 }
 
 func newPageFile() (*os.File, error)         { return nil, errUnsupported }
 func mapPage(*os.File) (*page, error)        { return nil, errUnsupported }
 func (p *page) running() *atomic.Uint64      { return &p.words[0] }
 func (p *page) skip() *atomic.Uint64         { return &p.words[1] }
+func (p *page) beats() *atomic.Uint64        { return &p.words[2] }
 func (p *page) close()                       {}
 func executable() (string, error)            { return "", errUnsupported }
 func attributes() *syscall.SysProcAttr       { return nil }

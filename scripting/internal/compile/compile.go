@@ -28,6 +28,7 @@ type Program struct {
 
 	bytecode *tengo.Bytecode
 	files    []File
+	bounds   []Bound
 }
 
 // File is one of a program's sources.
@@ -54,6 +55,7 @@ type compiler struct {
 	globals   int
 	nodes     int
 	constants int
+	most      most
 }
 
 // unit is an imported script.
@@ -96,7 +98,8 @@ func (c *compiler) load(name, src string, from parser.Pos) (*parser.SourceFile, 
 	c.enter(name, src)
 	c.files = append(c.files, File{name, src})
 	file := c.set.AddFile(strconv.Itoa(len(c.files)-1), -1, len(src))
-	if offset, err := Prescan(src); err != nil {
+	most, offset, err := prescan(src)
+	if err != nil {
 		for i, b := range src[:offset] {
 			if b == '\n' {
 				file.AddLine(i + 1)
@@ -104,6 +107,7 @@ func (c *compiler) load(name, src string, from parser.Pos) (*parser.SourceFile, 
 		}
 		c.fail(parser.Pos(file.Base+offset), err.Error())
 	}
+	c.most.add(most)
 	tree, err := parser.NewParser(file, []byte(src), nil).ParseFile()
 	if err != nil {
 		c.syntaxError(err)
@@ -170,6 +174,7 @@ func (p *pass) imported(e *parser.ImportExpr) parser.Expr {
 				" imports "))
 		}
 	}
+	c.most.imports = max(c.most.imports, len(c.chain), len(c.units)+1)
 	if len(c.chain) > maxImports || len(c.units) >= maxImports {
 		p.fail(e.TokenPos, "more than %d imports", maxImports)
 	}
@@ -230,7 +235,7 @@ func (c *compiler) finish(file *parser.SourceFile, entry []parser.Stmt) *Program
 	bc := tc.Bytecode()
 	bc.RemoveDuplicates()
 	warm(bc)
-	return &Program{Natives: c.natives, Data: c.data, Vars: table.MaxSymbols() - len(fixed), bytecode: bc, files: c.files}
+	return &Program{Natives: c.natives, Data: c.data, Vars: table.MaxSymbols() - len(fixed), bytecode: bc, files: c.files, bounds: c.bounds()}
 }
 
 // warm has every string constant make its list of characters now, which it would otherwise make when a script first

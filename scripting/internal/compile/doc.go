@@ -1,7 +1,7 @@
 // Package compile turns the source of a script, and of the library scripts that it imports, into one Tengo program.
 //
 // Tengo's own compiler panics on some sources, miscompiles others, and makes maps and arrays that are not ours. So a
-// source goes through four steps: [Prescan] looks at its bytes, Tengo's parser makes a syntax tree, one pass over the
+// source goes through four steps: prescan looks at its bytes, Tengo's parser makes a syntax tree, one pass over the
 // tree checks what the compiler leaves unchecked and rewrites what makes a value, and Tengo's compiler does the rest.
 //
 // The pass puts calls of internal functions (their names start with a colon, so no script can name them) where a map,

@@ -26,7 +26,8 @@ func chunked(first, more string, pos parser.Pos, args []parser.Expr) parser.Expr
 
 // descend counts one more node, and one more level until the returned function is called.
 func (p *pass) descend(n parser.Node) {
-	if p.depth++; p.depth > maxDepth {
+	p.depth++
+	if p.c.most.depth = max(p.c.most.depth, p.depth); p.depth > maxDepth {
 		p.fail(p.at(n), "the source nests deeper than %d levels (a long chain of operators or else-ifs counts): split it",
 			maxDepth)
 	}
@@ -149,7 +150,7 @@ func (p *pass) slice(e *parser.SliceExpr) parser.Expr {
 
 func (p *pass) call(e *parser.CallExpr) parser.Expr {
 	e.Func = p.expr(e.Func)
-	if len(e.Args) > maxArgs {
+	if p.c.most.args = max(p.c.most.args, len(e.Args)); len(e.Args) > maxArgs {
 		p.fail(e.LParen, "a call with more than %d arguments", maxArgs)
 	}
 	e.Args = p.exprs(e.Args)

@@ -6,20 +6,24 @@ import (
 	"unicode/utf8"
 )
 
-// Prescan refuses a source that Tengo's parser should not see: one that is not text, or so deep that parsing it would
-// take all of the stack. It returns the offset at which the trouble is.
-func Prescan(src string) (offset int, err error) {
+// prescan refuses a source that Tengo's parser should not see: one that is not text, or so deep that parsing it would
+// take all of the stack. It returns the offset at which the trouble is, or how near to it the source comes.
+func prescan(src string) (most shape, offset int, err error) {
 	if len(src) > MaxSource {
-		return 0, fmt.Errorf("the source has %d bytes, more than %d", len(src), MaxSource)
+		return most, 0, fmt.Errorf("the source has %d bytes, more than %d", len(src), MaxSource)
 	}
 	if !utf8.ValidString(src) {
-		return invalidAt(src), fmt.Errorf("the source is not valid UTF-8")
+		return most, invalidAt(src), fmt.Errorf("the source is not valid UTF-8")
 	}
 	if i := strings.IndexByte(src, 0); i >= 0 {
-		return i, fmt.Errorf("the source has a NUL byte")
+		return most, i, fmt.Errorf("the source has a NUL byte")
 	}
-	return nesting(src)
+	offset, err = most.nesting(src)
+	return most, offset, err
 }
+
+// shape is what of a source's bytes is bounded.
+type shape struct{ brackets, comments, chained int }
 
 func invalidAt(src string) int {
 	for i, r := range src {
@@ -34,7 +38,7 @@ func invalidAt(src string) int {
 
 // nesting follows what makes the parser call itself: brackets, runs of unary operators, comments in a row, and chains of
 // else and of conditional expressions, which nest in the syntax tree and not in the source. Strings do not count.
-func nesting(src string) (int, error) {
+func (s *shape) nesting(src string) (int, error) {
 	var depth, unary, comments, chained int
 	for i := 0; i < len(src); i++ {
 		c := src[i]
@@ -47,7 +51,7 @@ func nesting(src string) (int, error) {
 		}
 		if c == '/' && end > i {
 			comments, i = comments+1, end
-			if comments > maxComments {
+			if s.comments = max(s.comments, comments); comments > maxComments {
 				return i, fmt.Errorf("more than %d comments in a row", maxComments)
 			}
 			continue
@@ -60,13 +64,15 @@ func nesting(src string) (int, error) {
 		}
 		switch {
 		case c == '(' || c == '[' || c == '{':
-			if depth++; depth > maxBrackets {
+			depth++
+			if s.brackets = max(s.brackets, depth); depth > maxBrackets {
 				return i, fmt.Errorf("brackets nest deeper than %d levels", maxBrackets)
 			}
 		case c == ')' || c == ']' || c == '}':
 			depth--
 		case c == '?' || c == 'e' && strings.HasPrefix(src[i:], "else"):
-			if chained++; chained > maxChained {
+			chained++
+			if s.chained = chained; chained > maxChained {
 				return i, fmt.Errorf("more than %d else and ? together", maxChained)
 			}
 		}

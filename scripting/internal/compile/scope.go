@@ -47,7 +47,7 @@ func (p *pass) declare(name string, pos parser.Pos) {
 		return
 	}
 	s.fn.locals = max(s.fn.locals, s.base+len(s.names))
-	if s.fn.locals > maxLocals {
+	if p.c.most.locals = max(p.c.most.locals, s.fn.locals); s.fn.locals > maxLocals {
 		p.fail(pos, "more than %d variables in one function (an imported script counts as one)", maxLocals)
 	}
 }
@@ -76,7 +76,7 @@ func (p *pass) capture(name string, owner *function, pos parser.Pos) {
 			f.free = map[string]bool{}
 		}
 		f.free[name] = true
-		if len(f.free) > maxLocals {
+		if p.c.most.free = max(p.c.most.free, len(f.free)); len(f.free) > maxLocals {
 			p.fail(pos, "a function uses more than %d variables of the functions around it", maxLocals)
 		}
 	}

@@ -55,6 +55,18 @@ func appendOutcome(buf []byte, o *scripting.Outcome) []byte {
 	for _, id := range o.Cancelled {
 		buf = appendText(buf, id)
 	}
+	return appendUsage(buf, o.Usage)
+}
+
+func appendUsage(buf []byte, u *scripting.Usage) []byte {
+	buf = appendBool(buf, u != nil)
+	if u == nil {
+		return buf
+	}
+	for _, n := range []int64{int64(u.Time), u.Memory, u.Allocs, int64(u.Source), int64(u.State), int64(u.Output),
+		int64(u.Effects), int64(u.Outbox), int64(u.Result)} {
+		buf = binary.AppendVarint(buf, n)
+	}
 	return buf
 }
 
@@ -112,6 +124,10 @@ func (d *decoder) outcome() *scripting.Outcome {
 	}
 	for range d.count(1) {
 		o.Cancelled = append(o.Cancelled, d.text())
+	}
+	if d.bool() {
+		o.Usage = &scripting.Usage{Time: time.Duration(d.varint()), Memory: d.varint(), Allocs: d.varint(), Source: int(d.varint()),
+			State: int(d.varint()), Output: int(d.varint()), Effects: int(d.varint()), Outbox: int(d.varint()), Result: int(d.varint())}
 	}
 	return o
 }

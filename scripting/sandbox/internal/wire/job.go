@@ -63,7 +63,7 @@ func AppendInput(buf []byte, in *scripting.Input) []byte {
 	buf = appendText(buf, j.Failure)
 	buf = appendText(buf, j.Tag)
 	buf = appendText(buf, j.Calls)
-	return appendText(buf, in.State)
+	return appendBool(appendText(buf, in.State), in.Measure)
 }
 
 func appendLimits(buf []byte, l scripting.Limits) []byte {
@@ -91,7 +91,7 @@ func Run(body []byte, most int) (number uint64, slot int, in scripting.Input, er
 	in.Limits = d.limits()
 	in.Job = scripting.Job{ID: d.text(), Sequence: d.uvarint(), Worker: d.text(), Context: d.text(), Caller: d.text(),
 		Parent: d.text(), Operation: d.text(), Time: d.time(), Data: d.bytes(), Response: d.bytes(), Failure: d.bytes(), Tag: d.bytes(), Calls: d.bytes()}
-	in.State = d.bytes()
+	in.State, in.Measure = d.bytes(), d.bool()
 	return number, slot, in, d.close()
 }
 

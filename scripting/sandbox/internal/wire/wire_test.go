@@ -20,7 +20,7 @@ var fullInput = scripting.Input{
 	Script: scripting.Script{Name: "main"},
 	Job: scripting.Job{ID: "id", Sequence: 1 << 60, Worker: "w", Context: "c", Caller: "caller", Parent: "p", Operation: "create_payment_intent",
 		Time: time.Date(2026, 2, 3, 4, 5, 6, 7, time.UTC), Data: []byte("{}"), Response: []byte("1"), Failure: []byte("2"), Tag: []byte("3"), Calls: []byte("[]")},
-	State:  []byte(`{"a":1}`),
+	State: []byte(`{"a":1}`), Measure: true,
 	Limits: scripting.Limits{Time: time.Second, Allocs: 1, Source: 2, State: 3, Output: 4, Effects: 5, Outbox: 6, Result: 7},
 }
 
@@ -31,7 +31,7 @@ var fullDone = Done{
 			Body: []byte{}, Timeout: time.Minute, IdempotencyKey: "k", Then: "t", Catch: "c", Tag: []byte("1"), Cancelled: true}},
 		{Dispatch: &scripting.Dispatch{ID: "9-1", Worker: "w", Context: "c", Script: "s", Source: "print(1)", Data: []byte("2")}},
 		{Call: &scripting.Call{}}, {Dispatch: &scripting.Dispatch{}},
-	}},
+	}, Usage: &scripting.Usage{Time: 1, Memory: 2, Allocs: 3, Source: 4, State: 5, Output: 6, Effects: 7, Outbox: 8, Result: 9}},
 	Err: &scripting.Error{Kind: scripting.KindRuntime, Script: "s", Line: 1, Column: 2, Message: "m", Code: "c", Trace: []scripting.Frame{{Script: "s", Line: 1, Column: 2}}},
 }
 
