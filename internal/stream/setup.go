@@ -136,7 +136,7 @@ type wanted struct {
 
 func (p *Pool) streams(o Options) []wanted {
 	jobs, calls, dead := Streams(p.Name, o)
-	return []wanted{{jobs, fitsJobs}, {calls, fitsCalls}, {dead, fitsDead}}
+	return []wanted{{jobs, fitsJobs}, {calls, fitsCalls}, {dead, fitsDead}, {Rates(p.Name, o), fitsRates}}
 }
 
 // Streams are a pool's streams of jobs, calls and dead letters as Ensure would make them now.
