@@ -61,7 +61,7 @@ func TestRateOverThePool(t *testing.T) { // by itself: other tests would be in t
 	}
 }
 
-// memory is a pool's marks with a clock that is far from the workers', and writes that may be lost or answered late.
+// memory is a pool's marks with a clock that may be far from the workers', and with writes that take a while.
 type memory struct {
 	mu     sync.Mutex
 	mark   stream.RateMark
