@@ -399,7 +399,7 @@ func TestSubjectsPermissions(t *testing.T) {
 			t.Errorf("%s: got %+v, %v", source, report, err)
 		}
 	}
-	asks(t, as("on-call:p"))
+	asksWorkers(t, as("on-call:p"))
 	for _, subject := range []string{
 		"payments.ask.services", "payments.rate.acme", "$KV.payments.cus_42", "$KV.thence-keys.keys", "payments.cus_42.call.stripe", "payments.cus_42.retry.1-0", "payments.cus_42.dead.1",
 		"$JS.API.DIRECT.GET.KV_thence-keys.$KV.thence-keys.keys", "$JS.API.STREAM.MSG.GET.KV_thence-keys", "$JS.API.STREAM.PURGE.JOBS_payments",
@@ -409,8 +409,8 @@ func TestSubjectsPermissions(t *testing.T) {
 	}
 }
 
-// asks asks the worker about its services, as somebody on call does.
-func asks(t *testing.T, url string) {
+// asksWorkers asks the worker about its services, as somebody on call does.
+func asksWorkers(t *testing.T, url string) {
 	t.Helper()
 	nc, err := nats.Connect(url)
 	if err != nil {

@@ -52,6 +52,8 @@ func TestRateOverThePool(t *testing.T) { // by itself: other tests would be in t
 	for _, o := range r.openMany(t, n, "acme", url) {
 		equal(t, "status", o.answer(t).Status, 200)
 	}
+	api.mu.Lock()
+	defer api.mu.Unlock()
 	slices.SortFunc(api.at, time.Time.Compare)
 	equal(t, "requests", len(api.at), n)
 	took, early := api.at[n-1].Sub(api.at[0]), rate.most(api.at)
