@@ -146,7 +146,7 @@ func TestBreakerOutlivesItsWorker(t *testing.T) {
 	api := &flaky{}
 	url := serve(t, api)
 	first, stop := r.workers(t, 1, api.service(url))
-	all := r.openMany(t, 10, "flaky", url)
+	all := r.openMany(t, 60, "flaky", url)
 	first.until(t, r, func(s stream.ServiceState) bool { return s.Breaker == stream.BreakerOpen })
 	stop[0]()
 	api.mend()
