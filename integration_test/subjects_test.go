@@ -24,6 +24,7 @@ import (
 
 	"github.com/thence-dev/thence/dispatcher"
 	"github.com/thence-dev/thence/internal/job"
+	"github.com/thence-dev/thence/internal/stream"
 	"github.com/thence-dev/thence/worker/calls"
 )
 
@@ -86,7 +87,10 @@ var examples = map[string]func(*testing.T, block, job.Keyring){
 			t.Errorf("subjects.md:%d: the object of another answer: %+v", b.line, answer.Stored)
 		}
 	},
-	"json keys": func(t *testing.T, b block, keys job.Keyring) { decode(t, b, &keys) },
+	"json slowdown": func(t *testing.T, b block, _ job.Keyring) { decode(t, b, new(stream.Slowdown)) },
+	"json rate":     func(t *testing.T, b block, _ job.Keyring) { decode(t, b, new(stream.RateMark)) },
+	"json told":     func(t *testing.T, b block, _ job.Keyring) { decode(t, b, new(stream.WorkerServices)) },
+	"json keys":     func(t *testing.T, b block, keys job.Keyring) { decode(t, b, &keys) },
 	"json dead-letter": func(t *testing.T, b block, _ job.Keyring) {
 		var l job.DeadLetter
 		decode(t, b, &l)
@@ -410,12 +414,32 @@ func TestSubjectsPermissions(t *testing.T) {
 			t.Errorf("%s: it awaits no flow: %+v", source, flow)
 		}
 	}
+	asksWorkers(t, as("on-call:p"))
 	for _, subject := range []string{
-		"$KV.payments.cus_42", "$KV.thence-keys.keys", "payments.cus_42.call.stripe", "payments.cus_42.retry.1-0", "payments.cus_42.dead.1", "$O.payments-bodies.M.x", "$JS.API.DIRECT.GET.OBJ_payments-bodies",
+		"payments.ask.services", "payments.rate.acme", "$KV.payments.cus_42", "$KV.thence-keys.keys", "payments.cus_42.call.stripe", "payments.cus_42.retry.1-0", "payments.cus_42.dead.1",
+		"$O.payments-bodies.M.x", "$JS.API.DIRECT.GET.OBJ_payments-bodies",
 		"$JS.API.DIRECT.GET.KV_thence-keys.$KV.thence-keys.keys", "$JS.API.STREAM.MSG.GET.KV_thence-keys", "$JS.API.STREAM.PURGE.JOBS_payments",
 		"$JS.API.STREAM.DELETE.JOBS_payments", "$JS.API.CONSUMER.CREATE.JOBS_payments", "$JS.API.CONSUMER.MSG.NEXT.JOBS_payments.workers", "other.cus_42",
 	} {
 		denied(t, nc, subject)
+	}
+}
+
+// asksWorkers asks the worker about its services, as somebody on call does.
+func asksWorkers(t *testing.T, url string) {
+	t.Helper()
+	nc, err := nats.Connect(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	pool, err := stream.Open(nc, "payments")
+	if err != nil {
+		t.Fatal(err)
+	}
+	workers, err := pool.AskWorkers(t.Context())
+	if err != nil || len(workers) != 1 || len(workers[0].Services) != 2 {
+		t.Errorf("asked about its services, the worker says %+v, %v", workers, err)
 	}
 }
 

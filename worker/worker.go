@@ -218,6 +218,9 @@ func (w *Worker) work(ctx context.Context, s setup) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return s.performer.Run(ctx) })
 	group.Go(func() error { return w.takeJobs(ctx, s.rounds, s.jobs) })
+	if s.answer != nil {
+		group.Go(func() error { return s.answer(ctx) })
+	}
 	return group.Wait()
 }
 
@@ -232,6 +235,7 @@ type setup struct {
 	rounds    *rounds
 	performer *calls.Performer
 	jobs      deliveries
+	answer    func(context.Context) error // answers who asks about services, until the context ends; nil: nobody does
 }
 
 // deliveries hands out the pool's jobs. *stream.Deliveries is one.
@@ -262,10 +266,15 @@ func (w *Worker) setUp(ctx context.Context) (s setup, err error) {
 		}
 		return pool.Calls(ctx, s.Name, s.MaxInFlight, calls.Batch)
 	})
-	performing.Pause, performing.Bodies = pool.PauseCalls, pool
+	performing.Pacing, performing.Bodies = pool, pool
 	s.performer = calls.New(performing)
 	if err := s.performer.Open(ctx); err != nil {
 		return s, err
+	}
+	s.answer = func(ctx context.Context) error {
+		return pool.AnswerAsked(ctx, func() stream.WorkerServices {
+			return stream.WorkerServices{Worker: c.Name, Services: s.performer.Use()}
+		})
 	}
 	if s.jobs, err = pool.Jobs(ctx, batch); err != nil {
 		s.performer.Close()

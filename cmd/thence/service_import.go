@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/thence-dev/thence/internal/job"
 	"github.com/thence-dev/thence/scripting/openapi"
 )
 
@@ -138,16 +139,29 @@ type showFlags struct {
 func (a *app) serviceShow() *cobra.Command {
 	var flags showFlags
 	cmd := &cobra.Command{
-		Use:   "show NAME [OPERATION [PARAMETER]]",
-		Short: "List an API's operations, or say what one takes",
-		Long: `List the operations of the module stripe, or of a module that import made, or say what an operation takes: what it
-requires, the types, and the values that there are. A parameter's members are shown alone when it is named.`,
-		Example: `  thence service show stripe
+		Use:   "show POOL [SERVICE] | API [OPERATION [PARAMETER]]",
+		Short: "Say how a pool's services stand, list an API's operations, or say what one takes",
+		Long: `Say how the services of a pool stand, or one of them: calls in flight and waiting, the limit, the rate, the pause and who made
+it, the breaker, and how tries ended in the last minute. Workers are asked for what only they know.
+
+Or list the operations of the module stripe, or of a module that import made, or say what an operation takes: what it
+requires, the types, and the values that there are. A parameter's members are shown alone when it is named. A name is an API's if
+it is stripe or a module in --scripts, and an operation's has a dot.`,
+		Example: `  thence service show payments
+  thence service show payments stripe
+  thence service show stripe
   thence service show stripe payment_intents.create
   thence service show stripe payment_intents.create payment_method_options.card
   thence service show acme orders.create --scripts scripts`,
 		Args: cobra.RangeArgs(1, 3),
-		RunE: func(_ *cobra.Command, args []string) error {
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if ofPool(args, flags.scripts) {
+				err := a.showServices(cmd.Context(), args[0], strings.Join(args[1:], ""))
+				if err != nil && len(args) == 1 {
+					err = fmt.Errorf("%w (and no module: there is no %s)", err, filepath.Join(flags.scripts, args[0]+".tengo"))
+				}
+				return err
+			}
 			api, err := openAPI(args[0], flags.scripts)
 			if err != nil {
 				return err
@@ -161,6 +175,16 @@ requires, the types, and the values that there are. A parameter's members are sh
 	cmd.Flags().StringVar(&flags.scripts, "scripts", ".", "directory of the library scripts, with the module in it")
 	cmd.Flags().IntVar(&flags.depth, "depth", 2, "how deep to show the members of maps")
 	return cmd
+}
+
+// ofPool tells whether show is to show services of a pool: alone, a name that is no module's; with another name, one that is
+// no operation's.
+func ofPool(args []string, scripts string) bool {
+	if len(args) == 2 {
+		return !strings.Contains(args[1], ".")
+	}
+	_, err := os.Stat(filepath.Join(scripts, args[0]+".tengo"))
+	return len(args) == 1 && args[0] != "stripe" && job.ValidPool(args[0]) == nil && errors.Is(err, fs.ErrNotExist)
 }
 
 func openAPI(name, dir string) (*openapi.API, error) {

@@ -17,7 +17,7 @@ const forGood = 100 * 365 * 24 * time.Hour
 func (a *app) serviceList() *cobra.Command {
 	return &cobra.Command{
 		Use:   "list POOL",
-		Short: "List a pool's services: calls in flight and waiting, the limit, and until when they are paused",
+		Short: "List a pool's services: calls in flight and waiting, the limit, the breaker, and until when they are paused",
 		Example: `  thence service list payments
   thence service list payments --json`,
 		Args: cobra.ExactArgs(1),
@@ -39,20 +39,26 @@ func (a *app) printServices(all []stream.ServiceState) error {
 	}
 	var lines [][]string
 	for _, s := range all {
-		lines = append(lines, []string{plain(s.Service), strconv.Itoa(s.InFlight), strconv.FormatUint(s.Waiting, 10), strconv.Itoa(s.MaxInFlight), pausedUntil(s.PausedUntil)})
+		lines = append(lines, []string{
+			plain(s.Service), strconv.Itoa(s.InFlight), strconv.FormatUint(s.Waiting, 10), limitOf(s), s.Breaker, pausedUntil(s),
+		})
 	}
-	return a.table([]string{"service", "in flight", "waiting", "limit", "paused until"}, lines)
+	return a.table([]string{"service", "in flight", "waiting", "limit", "breaker", "paused until"}, lines)
 }
 
-func pausedUntil(t time.Time) string {
-	switch {
-	case t.IsZero():
+// pausedUntil is the end of a service's pause, and who made it.
+func pausedUntil(s stream.ServiceState) string {
+	if s.PausedUntil.IsZero() {
 		return "-"
-	case time.Until(t) > forGood/2:
-		return "it is resumed"
-	default:
-		return t.Format(time.RFC3339)
 	}
+	return fmt.Sprintf("%s (%s)", endOfPause(s.PausedUntil), s.PausedBy)
+}
+
+func endOfPause(t time.Time) string {
+	if time.Until(t) > forGood/2 {
+		return "it is resumed"
+	}
+	return t.Format(time.RFC3339)
 }
 
 func (a *app) servicePause() *cobra.Command {
@@ -78,7 +84,7 @@ A service that is paused for longer already stays so.`,
 				case !changed:
 					return fmt.Errorf("%s is paused for longer already: see `thence service list %s`, and resume it first", args[1], args[0])
 				}
-				a.notef("%s is paused until %s\n", args[1], pausedUntil(until))
+				a.notef("%s is paused until %s\n", args[1], endOfPause(until))
 				return nil
 			})
 		},
@@ -90,8 +96,10 @@ A service that is paused for longer already stays so.`,
 
 func (a *app) serviceResume() *cobra.Command {
 	return &cobra.Command{
-		Use:     "resume POOL SERVICE",
-		Short:   "Let workers call a paused service again",
+		Use:   "resume POOL SERVICE",
+		Short: "Let workers call a paused service again",
+		Long: `Let workers call a paused service again, whoever paused it. One that its API or the breaker paused is called by one call at
+first, and by more as calls succeed.`,
 		Example: `  thence service resume payments stripe`,
 		Args:    cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -1,6 +1,7 @@
 package operator
 
 import (
+	"context"
 	"encoding/json"
 	"os"
 	"regexp"
@@ -43,7 +44,7 @@ func TestOnCallPermissions(t *testing.T) {
 		return nc
 	}
 	b := &bed{T: t, nc: connect("all")}
-	b.pool, err = stream.Ensure(b.ctx(), b.nc, "p", stream.Options{MaxBytes: 1 << 20})
+	b.pool, err = stream.Ensure(b.ctx(), b.nc, "p", stream.Options{MaxBytes: 1 << 20, Services: map[string]int{"acme": 7}})
 	must(t, err)
 	b.keys, err = b.pool.Keys(b.ctx(), stream.Options{})
 	must(t, err)
@@ -70,4 +71,26 @@ func TestOnCallPermissions(t *testing.T) {
 	must(t, err)
 	_, err = b.op.Drop(b.ctx(), b.find("p.c.8"))
 	must(t, err)
+	b.looksAtServices(pool)
+}
+
+// looksAtServices pauses a service, looks at it, and asks a worker about it.
+func (b *bed) looksAtServices(onCall *stream.Pool) {
+	_, err := onCall.PauseCalls(b.ctx(), "acme", time.Now().Add(time.Hour))
+	must(b.T, err)
+	s, err := onCall.Service(b.ctx(), "acme")
+	must(b.T, err)
+	equal(b.T, "paused by", s.PausedBy, stream.ByOperator)
+	must(b.T, onCall.ResumeCalls(b.ctx(), "acme"))
+	answering, stop := context.WithCancel(b.ctx())
+	ended := make(chan error, 1)
+	go func() {
+		ended <- b.pool.AnswerAsked(answering, func() stream.WorkerServices { return stream.WorkerServices{Worker: "w"} })
+	}()
+	for answers := []stream.WorkerServices(nil); len(answers) == 0; { // it listens some time after it was begun
+		answers, err = onCall.AskWorkers(b.ctx())
+		must(b.T, err)
+	}
+	stop()
+	must(b.T, <-ended)
 }

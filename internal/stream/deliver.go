@@ -19,6 +19,7 @@ import (
 type Delivery struct {
 	Message   job.Message
 	Delivered uint64 // how often it was handed out, this time included
+	HandedOut uint64 // how many messages the consumer had handed out to anybody, this time included; 0 in simulations
 
 	reply  string
 	server Replies
@@ -91,25 +92,6 @@ func (p *Pool) Jobs(ctx context.Context, batch int) (*Deliveries, error) {
 // out, over all workers; it is set when the consumer is made, and by LimitCalls.
 func (p *Pool) Calls(ctx context.Context, service string, maxInFlight, batch int) (*Deliveries, error) {
 	return p.deliveries(ctx, job.CallsStream(p.Name), CallsConsumer(p.Name, service, maxInFlight), batch)
-}
-
-// LimitCalls sets how many of the pool's calls to one service may be under way at a time, over all workers. Where more
-// are, they end; no new one begins until there are fewer.
-func (p *Pool) LimitCalls(ctx context.Context, service string, maxInFlight int) error {
-	stream := job.CallsStream(p.Name)
-	c, err := p.ensureConsumer(ctx, stream, CallsConsumer(p.Name, service, maxInFlight))
-	if err != nil {
-		return err
-	}
-	config := c.CachedInfo().Config
-	if config.MaxAckPending == maxInFlight {
-		return nil
-	}
-	config.MaxAckPending = maxInFlight
-	if _, err := p.js.UpdateConsumer(ctx, stream, config); err != nil {
-		return setupError(fmt.Sprintf("consumer %s of stream %s", config.Durable, stream), err)
-	}
-	return nil
 }
 
 func (p *Pool) deliveries(ctx context.Context, stream string, config jetstream.ConsumerConfig, batch int) (*Deliveries, error) {
@@ -217,7 +199,7 @@ func (d *Deliveries) take(msg *nats.Msg) (*Delivery, error) {
 		Message: job.Message{
 			Subject: msg.Subject, Sequence: meta.Sequence.Stream, Time: meta.Timestamp, Header: msg.Header, Data: msg.Data,
 		},
-		Delivered: meta.NumDelivered, reply: msg.Reply, server: d.pool.nc,
+		Delivered: meta.NumDelivered, HandedOut: meta.Sequence.Consumer, reply: msg.Reply, server: d.pool.nc,
 	}, nil
 }
 

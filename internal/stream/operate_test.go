@@ -65,7 +65,7 @@ func TestPools(t *testing.T) {
 	ok(t, err)
 	equal(t, "pools", strings.Join(get(Pools(within(t), p.nc))(t), " "), "mail payments")
 	account := get(LookAtAccount(within(t), p.nc))(t)[""]
-	equal(t, "streams", account.Streams, 11)
+	equal(t, "streams", account.Streams, 13)
 	equal(t, "most streams", account.MaxStreams, -1)
 }
 

@@ -17,11 +17,26 @@ import (
 // ServiceState is how a pool's calls to one service stand.
 type ServiceState struct {
 	Service     string    `json:"service"`
-	InFlight    int       `json:"in_flight"` // handed to workers
-	Waiting     uint64    `json:"waiting"`   // to be handed out; those on a retry's timer are not among them
-	MaxInFlight int       `json:"max_in_flight"`
+	InFlight    int       `json:"in_flight"`     // handed to workers
+	Waiting     uint64    `json:"waiting"`       // to be handed out; those on a retry's timer are not among them
+	Limit       int       `json:"limit"`         // how many may be in flight now
+	MaxInFlight int       `json:"max_in_flight"` // how many may be when nothing slows the service down
 	PausedUntil time.Time `json:"paused_until,omitzero"`
+	PausedBy    string    `json:"paused_by,omitempty"` // ByOperator, ByAPI or ByBreaker
+	Breaker     string    `json:"breaker"`             // BreakerClosed, BreakerOpen or BreakerHalfOpen
+	Slowdown    *Slowdown `json:"slowdown,omitempty"`  // nil: none
+
+	Now       time.Time `json:"-"` // the server's clock
+	HandedOut uint64    `json:"-"` // messages that were ever handed out, repeats included
+	Done      uint64    `json:"-"` // of them, those that are not in flight any more
 }
+
+// What a breaker is.
+const (
+	BreakerClosed   = "closed"
+	BreakerOpen     = "open"      // the API failed too often: nothing is handed out
+	BreakerHalfOpen = "half-open" // one call is handed out, and more as calls succeed
+)
 
 // callsConsumer begins the names of the consumers of calls.
 const callsConsumer = "call_"
@@ -48,10 +63,26 @@ func (p *Pool) Services(ctx context.Context) ([]ServiceState, error) {
 
 func serviceState(info *jetstream.ConsumerInfo) ServiceState {
 	s := ServiceState{
-		Service: strings.TrimPrefix(info.Name, callsConsumer), InFlight: info.NumAckPending, Waiting: info.NumPending, MaxInFlight: info.Config.MaxAckPending,
+		Service: strings.TrimPrefix(info.Name, callsConsumer), InFlight: info.NumAckPending, Waiting: info.NumPending,
+		Limit: info.Config.MaxAckPending, MaxInFlight: info.Config.MaxAckPending, Breaker: BreakerClosed,
+		Now: info.TimeStamp, HandedOut: info.Delivered.Consumer, Done: info.Delivered.Consumer - uint64(info.NumAckPending),
 	}
+	slowed, holds := slowdownOf(info.Config)
 	if info.Paused && info.Config.PauseUntil != nil {
-		s.PausedUntil = info.Config.PauseUntil.UTC()
+		s.PausedUntil, s.PausedBy = info.Config.PauseUntil.UTC(), ByOperator
+		if s.PausedUntil.Equal(slowed.Until) {
+			s.PausedBy = slowed.By
+		}
+	}
+	if !holds {
+		return s
+	}
+	s.Slowdown, s.MaxInFlight = &slowed, slowed.MaxInFlight
+	if slowed.Times > 0 {
+		s.Breaker = BreakerHalfOpen
+		if s.PausedBy == ByBreaker {
+			s.Breaker = BreakerOpen
+		}
 	}
 	return s
 }
@@ -60,9 +91,9 @@ func serviceState(info *jetstream.ConsumerInfo) ServiceState {
 // already. Those under way end; those that wait, wait on the server, and nobody polls. It tells whether it changed
 // anything.
 func (p *Pool) PauseCalls(ctx context.Context, service string, until time.Time) (bool, error) {
-	c, err := p.js.Consumer(ctx, job.CallsStream(p.Name), callsConsumer+service)
+	c, err := p.callsOf(ctx, service)
 	if err != nil {
-		return false, p.serviceError(ctx, service, err)
+		return false, err
 	}
 	if serviceState(c.CachedInfo()).PausedUntil.Compare(until) >= 0 {
 		return false, nil
@@ -71,7 +102,7 @@ func (p *Pool) PauseCalls(ctx context.Context, service string, until time.Time) 
 	return err == nil, p.serviceError(ctx, service, err)
 }
 
-// ResumeCalls has a service's calls handed out again.
+// ResumeCalls has a service's calls handed out again; where it is slowed down, one at first.
 func (p *Pool) ResumeCalls(ctx context.Context, service string) error {
 	_, err := p.js.ResumeConsumer(ctx, job.CallsStream(p.Name), callsConsumer+service)
 	return p.serviceError(ctx, service, err)

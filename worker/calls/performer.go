@@ -29,12 +29,8 @@ type Config struct {
 	Grace    time.Duration // how long calls under way may take to end after Run's ctx did
 	Logger   *slog.Logger
 
-	// Pause keeps all workers of the pool from taking a service's calls until then, and tells whether they weren't kept
-	// from it already. Default: nobody is.
-	Pause func(ctx context.Context, service string, until time.Time) (bool, error)
-
-	Bodies Bodies // of the pool; nil: none are stored or read, as in simulations
-
+	Bodies    Bodies                            // of the pool; nil: none are stored or read, as in simulations
+	Pacing    Pacing                            // how fast services are called; nil: as fast as calls are handed out
 	Transport http.RoundTripper                 // sends requests in place of the network; simulations have one
 	Jitter    func(time.Duration) time.Duration // a random part of a duration; default: rand.N
 }
@@ -91,6 +87,9 @@ func (p *Performer) Run(ctx context.Context) error {
 	}
 	p.mu.Unlock()
 	group.Go(func() error { return p.follow(ctx, work, group) })
+	if p.config.Pacing != nil {
+		group.Go(func() error { return p.listen(ctx) })
+	}
 	renewing, stopRenewing := context.WithCancel(work)
 	var renewer sync.WaitGroup
 	renewer.Go(func() { p.renew(renewing) })
@@ -133,12 +132,12 @@ func (p *Performer) serve(ctx, work context.Context, s *serving) error {
 			continue
 		}
 		crash.Here(crash.CallTaken)
-		p.hold(d)
+		p.hold(s, d)
 		under.Go(func() {
-			if u := p.prepare(work, s, d); u != nil {
+			if u := p.prepare(ctx, work, s, d); u != nil {
 				under.Go(func() {
 					u.try.exchange()
-					p.finish(work, u)
+					p.finish(ctx, work, u)
 				})
 			}
 		})
@@ -146,14 +145,16 @@ func (p *Performer) serve(ctx, work context.Context, s *serving) error {
 }
 
 // hold keeps a call from being handed to others, until let.
-func (p *Performer) hold(d *stream.Delivery) {
+func (p *Performer) hold(by *serving, d *stream.Delivery) {
+	by.inFlight.Add(1)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.inFlight[d] = struct{}{}
 }
 
-// let ends a call's message, or gives it back, as err says: nil is a call that has served.
-func (p *Performer) let(ctx context.Context, d *stream.Delivery, err error) {
+// let ends a call's message, or gives it back, as err says: nil is a call that has served. taking ends before work does.
+func (p *Performer) let(taking context.Context, by *serving, d *stream.Delivery, err error) {
+	by.inFlight.Add(-1)
 	p.mu.Lock()
 	delete(p.inFlight, d)
 	p.mu.Unlock()
@@ -162,7 +163,7 @@ func (p *Performer) let(ctx context.Context, d *stream.Delivery, err error) {
 		crash.Here(crash.CallAckBefore)
 		p.try(d.Ack())
 		crash.Here(crash.CallAckAfter)
-	case ctx.Err() != nil:
+	case taking.Err() != nil:
 		p.try(d.GiveBack(0))
 	default:
 		p.config.Logger.Warn("call is held up; it comes again", "subject", d.Message.Subject, "error", err)
@@ -225,38 +226,56 @@ func (p *Performer) bury(ctx context.Context, m job.Message, why error) error {
 	return p.config.Streams.Publish(ctx, job.Message{Subject: a.DeadSubject(id), Data: body})
 }
 
-// retryLater puts the next try on the server's timer, and lets go of the call: nobody waits, and the wait takes no
-// place among the calls in flight. The timer's message has no Nats-Msg-Id: with one, the stream would take the next timer
-// for a repeat of the one before, and nothing would be left (rule 12).
+// retryLater has a call tried again once its wait is over. Where the API asks for a wait that the call is too old for by
+// then, what it said is the answer at once.
 func (p *Performer) retryLater(ctx context.Context, a job.Address, call job.Call, s Service, got result) error {
 	call.Last = got.answer.Failure.Message
-	body, err := job.Encode(call)
-	if err != nil {
-		return err
-	}
-	if len(body) > job.MaxJob-4<<10 { // there is no room for a timer
+	at := p.now().Add(s.wait(call.Attempt, got.after, p.config.Jitter))
+	if got.after > 0 && at.Sub(call.First) > s.MaxAge {
 		return p.answer(ctx, a, call, got.answer)
 	}
-	m := job.Message{Subject: a.CallSubject(s.Name), Data: body}
+	if fits, err := p.later(ctx, a, call, at); fits || err != nil {
+		return err
+	}
+	return p.answer(ctx, a, call, got.answer)
+}
+
+// postpone puts a call off that got its slot while its service is paused. It leaves the consumer's hands for that: given back it
+// would be handed out again beside the one call that may be.
+func (p *Performer) postpone(ctx context.Context, by *serving, a job.Address, call job.Call) (bool, error) {
+	until := by.brake.paused(p.now())
+	if by.pacer == nil || until.IsZero() {
+		return false, nil
+	}
+	return p.later(ctx, a, call, until)
+}
+
+// later puts a call on the server's timer, and lets go of it: nobody waits, and the wait takes no place among the calls in
+// flight. The timer's message has no Nats-Msg-Id: with one, the stream would take the next timer for a repeat of the one
+// before, and nothing would be left (rule 12). fits is false when the call leaves no room for a timer.
+func (p *Performer) later(ctx context.Context, a job.Address, call job.Call, at time.Time) (fits bool, err error) {
+	body, err := job.Encode(call)
+	if err != nil || len(body) > job.MaxJob-4<<10 {
+		return false, err
+	}
+	m := job.Message{Subject: a.CallSubject(call.Service), Data: body}
 	p.config.Keys.Sign(&m)
-	at := p.now().Add(s.wait(call.Attempt, got.after, p.config.Jitter)).UTC()
-	m.Header["Nats-Schedule"] = []string{"@at " + at.Format(time.RFC3339Nano)}
+	m.Header["Nats-Schedule"] = []string{"@at " + at.UTC().Format(time.RFC3339Nano)}
 	m.Header["Nats-Schedule-Target"] = []string{m.Subject}
 	m.Subject = a.RetrySubject(call.ID)
 	crash.Here(crash.CallRetryBefore)
 	defer crash.Here(crash.CallRetryAfter)
-	return p.insist(ctx, a, call, m)
+	return true, p.insist(ctx, a, call, m)
 }
 
-// wait is how long the next try waits after attempt tries: the backoff doubled each time, three quarters to the whole
-// of it at random, or what the API asked for if that is longer, and never more than the service's longest wait.
+// wait is how long the next try waits after attempt tries: the backoff doubled each time up to the service's longest wait, three
+// quarters to the whole of it at random, or what the API asked for if that is longer.
 func (s Service) wait(attempt int, asked time.Duration, jitter func(time.Duration) time.Duration) time.Duration {
 	d := min(s.Backoff, s.MaxWait)
 	for range attempt - 1 {
 		d = min(2*d, s.MaxWait)
 	}
-	d -= jitter(d/4 + 1)
-	return min(max(d, asked), s.MaxWait)
+	return max(d-jitter(d/4+1), asked)
 }
 
 // answer puts what came of a call on the stream, as a job of its context.

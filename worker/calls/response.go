@@ -3,6 +3,7 @@ package calls
 import (
 	"encoding/json"
 	"fmt"
+	"mime"
 	"net/http"
 	"slices"
 	"strconv"
@@ -35,7 +36,7 @@ func (c *client) judge(resp *http.Response, body []byte) result {
 		r.answer.Failure = c.tooLarge()
 	case member != nil:
 		r.answer.Failure = member
-	case c.service.ErrorMember && !json.Valid(body) && !bodyless(resp):
+	case c.service.ErrorMember && !json.Valid(body) && !bodyless(resp) && !isFile(resp):
 		r.answer.Failure = &job.Failure{Type: job.FailureConnection, Message: "the body is not the JSON that this API answers with"}
 		r.retry = true
 	}
@@ -45,6 +46,13 @@ func (c *client) judge(resp *http.Response, body []byte) result {
 // bodyless tells whether an answer has no body by its nature.
 func bodyless(resp *http.Response) bool {
 	return resp.StatusCode == http.StatusNoContent || resp.StatusCode == http.StatusResetContent || resp.Request.Method == http.MethodHead
+}
+
+// isFile tells whether an answer says that it is a file, such as the PDF of one of Stripe's quotes. Pages that proxies answer
+// with in an API's place are text.
+func isFile(resp *http.Response) bool {
+	kind, _, err := mime.ParseMediaType(resp.Header.Get("Content-Type"))
+	return err == nil && !strings.HasPrefix(kind, "text/") && kind != "application/json" && !strings.HasSuffix(kind, "+json") && !strings.HasSuffix(kind, "xml")
 }
 
 // errorMember is the failure that a body tells of by its member "error", where the service has that.

@@ -83,7 +83,7 @@ func equal[T comparable](t testing.TB, what string, got, want T) {
 
 func newRig(t *testing.T) *rig {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	t.Cleanup(cancel)
 	server := must(embedded.Start(embedded.Options{Store: t.TempDir(), MaxStore: 16 << 30}))(t)
 	t.Cleanup(server.Close)
@@ -115,9 +115,9 @@ func serve(t *testing.T, h http.Handler) string {
 	return s.URL
 }
 
-// stripe is the imitation as a service, with short waits. The server's timers are no finer than 250 ms.
+// stripe is the imitation as a service, with short waits, and no breaker: it fails as it is told to. The server's timers are no finer than 250 ms.
 func (r *rig) stripe() Service {
-	return Service{Name: "stripe", Endpoint: r.url, AllowPrivate: true, Backoff: 10 * time.Millisecond, Attempts: 3}
+	return Service{Name: "stripe", Endpoint: r.url, AllowPrivate: true, Backoff: 10 * time.Millisecond, Attempts: 3, Breaker: Breaker{Off: true}}
 }
 
 func (r *rig) performer(t *testing.T, services ...Service) *Performer {
@@ -127,7 +127,7 @@ func (r *rig) performer(t *testing.T, services ...Service) *Performer {
 		Take: func(ctx context.Context, s Service) (Deliveries, error) {
 			return r.pool.Calls(ctx, s.Name, s.MaxInFlight, Batch)
 		},
-		Keys: r.keys, Bodies: r.pool, Services: Declare(must(NewServices(services...))(t)), Grace: 10 * time.Second,
+		Pacing: r.pool, Bodies: r.pool, Keys: r.keys, Services: Declare(must(NewServices(services...))(t)), Grace: 10 * time.Second,
 		Secrets: func(name string) (string, bool) { value, ok := r.secrets[name]; return value, ok },
 		Logger:  slog.New(slog.NewTextHandler(r.seen, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})

@@ -27,19 +27,22 @@ type Service struct {
 	Name     string        // [a-z][a-z0-9_-]*; owns the secrets whose names begin with it and _
 	URL      string        // base that the service owns, such as https://api.stripe.com; empty: every URL that no other service owns
 	MoreURLs []string      // further bases that it owns
-	Endpoint string        // base that requests are sent to in its place, for tests and proxies; default: URL
+	Endpoint string        // base that requests are sent to in place of them all, for tests and proxies; default: where they lead
 	Timeout  time.Duration // of one try, from dialling to the last byte, redirects included; default 30s
 	Attempts int           // tries before the failure is final; default 8
 	Backoff  time.Duration // wait before the second try, doubled each time with jitter; default 500ms
-	MaxWait  time.Duration // longest wait between tries, Retry-After included; default 5m
+	MaxWait  time.Duration // longest wait between tries, unless the API asks for a longer one (Retry-After); default 5m
 	MaxAge   time.Duration // from when the call was queued to its last try; default 23h: Stripe forgets an Idempotency-Key after 24
 	RetryOn  []string      // statuses that are tried again, such as 429 and 5xx; default 408, 409, 425, 429 and 5xx but 501
 	Never    bool          // a call is sent once at most; where its outcome is not known, its error script hears so
 
 	Off           bool // there is no such service: of default, URLs that no other service owns can't be called
-	MaxInFlight   int  // calls under way, over all workers of the pool; default 1000, or what an operator has set
+	MaxInFlight   int  // calls under way, over all workers of the pool; default 1000, or what an operator has set; of one with a rate, what that can use
 	ResponseLimit int  // bytes of an answer's body; default 256 KiB, at most MaxResponse: what is over 256 KiB is stored apart, see Body
 	ErrorMember   bool // a JSON object with a member "error" is a failure whatever its status, as Stripe has it
+
+	Breaker Breaker // when it is left alone since it fails
+	Rate    Rate    // how many calls the pool may begin in a time; default: any number
 
 	Auth              Auth   // put on every request that brings no such header itself
 	IdempotencyHeader string // of a POST or PATCH; default Idempotency-Key; "none": none is sent
@@ -119,9 +122,10 @@ const (
 	MaxResponse = 64 << 20  // what a service may ask for
 )
 
-// Stripe is the built-in service of https://api.stripe.com.
+// Stripe is the built-in service of https://api.stripe.com, and of https://files.stripe.com, where files are uploaded and
+// quotes are printed.
 func Stripe() Service {
-	return Service{Name: "stripe", URL: "https://api.stripe.com", ErrorMember: true}
+	return Service{Name: "stripe", URL: "https://api.stripe.com", MoreURLs: []string{"https://files.stripe.com"}, ErrorMember: true}
 }
 
 func (s Service) withDefaults() Service {
@@ -140,6 +144,10 @@ func (s Service) withDefaults() Service {
 	}
 	if s.Never {
 		s.Attempts = 1
+	}
+	s.Breaker = s.Breaker.withDefaults()
+	if s.MaxInFlight == 0 && s.Rate.Calls > 0 && s.Rate.validate() == nil {
+		s.MaxInFlight = s.Rate.useful(s.Timeout)
 	}
 	s.limited = s.limited || s.MaxInFlight != 0
 	if s.MaxInFlight == 0 {
@@ -169,6 +177,9 @@ func (s Service) validate() error {
 		return fmt.Errorf("service %q: a name is a-z 0-9 _ -, begins with a letter, and has at most 32 of them", s.Name)
 	}
 	if err := s.Auth.validate(); err != nil {
+		return fmt.Errorf("service %s: %w", s.Name, err)
+	}
+	if err := errors.Join(s.Breaker.validate(), s.Rate.validate()); err != nil {
 		return fmt.Errorf("service %s: %w", s.Name, err)
 	}
 	if !validHeader(s.IdempotencyHeader, "") {
@@ -224,7 +235,7 @@ func NewServices(declared ...Service) (Services, error) {
 	var problems []error
 	for i := range all {
 		if all[i].Name == "stripe" && all[i].URL == "" {
-			all[i].URL, all[i].ErrorMember = Stripe().URL, true
+			all[i].URL, all[i].MoreURLs, all[i].ErrorMember = Stripe().URL, Stripe().MoreURLs, true
 		}
 		all[i] = all[i].withDefaults()
 		problems = append(problems, all[i].validate())
@@ -335,10 +346,10 @@ func origin(u *url.URL) string {
 
 // target is where a request for u is really sent.
 func (s Service) target(u *url.URL) (*url.URL, error) {
-	if s.Endpoint == s.URL || !under(s.URL, u) {
+	if s.Endpoint == s.URL || s.base(u) == "" {
 		return u, nil
 	}
-	base, err := url.Parse(s.URL)
+	base, err := url.Parse(s.base(u))
 	if err != nil {
 		return nil, err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/url"
 	"reflect"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -15,7 +16,11 @@ type serving struct {
 	service Service
 	client  *client
 	taking  Deliveries
+	brake   *brake
+	pacer   *pacer             // nil: it has no rate
 	end     context.CancelFunc // set once it is begun
+
+	inFlight atomic.Int64
 }
 
 // Open makes the services' consumers where they are missing, and opens their deliveries, which Run ends.
@@ -45,11 +50,16 @@ func (p *Performer) openOne(ctx context.Context, s Service) (*serving, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &serving{service: s, taking: taking, client: newClient(s, access{
+	opened := &serving{service: s, taking: taking, brake: newBrake(s.Breaker), pacer: newPacer(s, p.config.Pacing, p.config.Jitter)}
+	opened.client = newClient(s, access{
 		secrets: p.config.Secrets, transport: p.config.Transport, bodies: p.config.Bodies,
 		bound: func(secret string) bool { return p.config.Services.Services().bound(s, secret) },
 		reach: func(u *url.URL) bool { _, err := p.config.Services.Services().For(u.String()); return err == nil },
-	})}, nil
+	})
+	if p.config.Pacing != nil {
+		p.learn(ctx, opened) // another worker may have slowed it down, and be gone
+	}
+	return opened, nil
 }
 
 // begin serves a service until ctx ends, or end is called.

@@ -2,14 +2,56 @@ package calls
 
 import (
 	"context"
-	"log/slog"
 	"net/http"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/thence-dev/thence/internal/job"
+	"github.com/thence-dev/thence/internal/stream"
 )
+
+// spy tells of every change of how fast a service is called.
+type spy struct {
+	Pacing
+	changes chan stream.ServiceState
+}
+
+func (s *spy) ChangeCalls(ctx context.Context, service string, change func(*stream.ServiceState) bool) (stream.ServiceState, bool, error) {
+	state, changed, err := s.Pacing.ChangeCalls(ctx, service, change)
+	if changed {
+		s.changes <- state
+	}
+	return state, changed, err
+}
+
+// until waits for a change after which something holds.
+func (s *spy) until(t *testing.T, r *rig, holds func(stream.ServiceState) bool) stream.ServiceState {
+	t.Helper()
+	for {
+		select {
+		case state := <-s.changes:
+			if holds(state) {
+				return state
+			}
+		case <-r.ctx.Done():
+			t.Fatal("what was waited for does not come to be")
+		}
+	}
+}
+
+// workers runs so many performers of a pool, as on as many machines.
+func (r *rig) workers(t *testing.T, n int, services ...Service) (*spy, []func()) {
+	t.Helper()
+	s := &spy{r.pool, make(chan stream.ServiceState, 1000)}
+	var stops []func()
+	for range n {
+		p := r.performer(t, services...)
+		p.config.Pacing = s
+		stops = append(stops, run(t, p))
+	}
+	return s, stops
+}
 
 // busy is an API that refuses its first request, and then whatever comes before it wants to be asked again.
 type busy struct {
@@ -39,28 +81,21 @@ func (b *busy) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
 }
 
 // TestRetryAfterPausesThePool: when an API asks to be left alone for a while, no worker of the pool calls it, and calls of
-// other services go on.
+// other services go on. Afterwards calls begin one by one, and then as many at a time as before.
 func TestRetryAfterPausesThePool(t *testing.T) {
 	t.Parallel()
 	for _, status := range []int{http.StatusTooManyRequests, http.StatusServiceUnavailable} {
 		r := newRig(t)
 		api := &busy{status: status}
 		url, free := serve(t, api), serve(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte("ok")) }))
-		services := []Service{{Name: "busy", URL: url, AllowPrivate: true, Backoff: time.Millisecond}, {Name: "free", URL: free, AllowPrivate: true}}
-		paused := make(chan time.Time, 10)
-		for range 2 { // two workers
-			p := r.performer(t, services...)
-			p.config.Pause = func(ctx context.Context, service string, until time.Time) (bool, error) {
-				changed, err := r.pool.PauseCalls(ctx, service, until)
-				if changed {
-					paused <- until
-				}
-				return changed, err
-			}
-			run(t, p)
-		}
+		pool, _ := r.workers(t, 2,
+			Service{Name: "busy", URL: url, AllowPrivate: true, Backoff: time.Millisecond, MaxWait: time.Millisecond, MaxInFlight: 4},
+			Service{Name: "free", URL: free, AllowPrivate: true})
 		first := r.open(t, "a", "busy", job.Request{Method: "GET", URL: url})
-		until := <-paused
+		paused := pool.until(t, r, func(s stream.ServiceState) bool { return s.PausedBy == stream.ByAPI })
+		equal(t, "limit", paused.Limit, 1)
+		equal(t, "breaker", paused.Breaker, stream.BreakerClosed)
+		until := time.Now().Add(paused.PausedUntil.Sub(paused.Now))
 		var others []*opened
 		for _, name := range []string{"b", "c", "d", "e"} {
 			others = append(others, r.open(t, name, "busy", job.Request{Method: "GET", URL: url}))
@@ -70,7 +105,8 @@ func TestRetryAfterPausesThePool(t *testing.T) {
 		for _, o := range others {
 			equal(t, "attempts of the others", o.answer(t).Attempts, 1)
 		}
-		equal(t, "they were answered after the pause", time.Now().After(until), true)
+		equal(t, "they were answered after the pause", time.Now().After(until.Add(-slack)), true)
+		equal(t, "then", pool.until(t, r, func(s stream.ServiceState) bool { return s.Slowdown == nil }).Limit, 4)
 		api.mu.Lock()
 		equal(t, "requests", len(api.asked), 6)
 		equal(t, "requests during the pause", api.early, 0)
@@ -78,22 +114,65 @@ func TestRetryAfterPausesThePool(t *testing.T) {
 	}
 }
 
-// TestSlowDownOnlyWhereAsked: without Retry-After, or with a status that says nothing about load, nobody is paused.
-func TestSlowDownOnlyWhereAsked(t *testing.T) {
-	now := time.Now()
-	for _, test := range []struct {
+// TestRetryAfterIsFollowed: a call waits for as long as its API asks, in seconds or until a date, also where that is longer
+// than the service's own longest wait; the pool waits for an hour at most. A wait that the call would be too old after is
+// none: what the API said is the answer.
+func TestRetryAfterIsFollowed(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
 		status int
-		after  time.Duration
-		want   time.Duration // of the pause; 0: none
-	}{{429, 0, 0}, {500, time.Minute, 0}, {409, time.Minute, 0}, {429, time.Minute, time.Minute}, {503, time.Hour, 5 * time.Minute}} {
-		var got time.Duration
-		r := result{after: test.after, answer: job.Answer{Status: test.status}}
-		p := New(Config{Logger: slog.New(slog.DiscardHandler), Pause: func(_ context.Context, _ string, until time.Time) (bool, error) {
-			got = until.Sub(now)
-			return true, nil
-		}})
-		p.now = func() time.Time { return now }
-		p.slowDown(t.Context(), Service{Name: "a"}.withDefaults(), r)
-		equal(t, http.StatusText(test.status), got, test.want)
+		header string
+		wait   time.Duration // of the call; 0: it ends
+		pause  time.Duration // of the pool; 0: none
+	}{
+		"seconds":         {429, "120", 2 * time.Minute, 2 * time.Minute},
+		"a date":          {503, time.Now().Add(10 * time.Minute).UTC().Format(http.TimeFormat), 10 * time.Minute, 10 * time.Minute},
+		"hours":           {429, "10800", 3 * time.Hour, time.Hour},
+		"another status":  {500, "120", 2 * time.Minute, 0},
+		"not asked":       {429, "", time.Second, 0},
+		"after its time":  {429, "36000", 0, time.Hour},
+		"a negative time": {429, "-5", time.Second, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t)
+			url := serve(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				w.Header().Set("Retry-After", test.header)
+				w.WriteHeader(test.status)
+			}))
+			run(t, r.performer(t, Service{Name: "acme", URL: url, AllowPrivate: true, Backoff: time.Second, MaxWait: time.Second, MaxAge: 5 * time.Hour}))
+			o := r.open(t, "a", "acme", job.Request{Method: "GET", URL: url})
+			if test.wait == 0 {
+				equal(t, "status", o.failure(t, job.FailureHTTP, 1).Status, test.status)
+			} else {
+				near(t, "the call's wait", time.Until(r.timer(t)), test.wait)
+			}
+			s := must(r.pool.Service(r.ctx, "acme"))(t)
+			if test.pause == 0 {
+				equal(t, "paused until", s.PausedUntil, time.Time{})
+				return
+			}
+			near(t, "the pool's pause", s.PausedUntil.Sub(s.Now), test.pause)
+		})
+	}
+}
+
+// near wants a time that is as long as another, less what a test takes and a date leaves out.
+func near(t *testing.T, what string, got, want time.Duration) {
+	t.Helper()
+	if got > want+slack || got < want*3/4-5*time.Second {
+		t.Errorf("%s: got %s, want %s", what, got, want)
+	}
+}
+
+// timer waits for the timer of a call's next try, and returns when it is due.
+func (r *rig) timer(t *testing.T) time.Time {
+	t.Helper()
+	for {
+		due := ""
+		ok(t, r.pool.QueuedCalls(r.ctx, "", func(m job.Message) bool { due = m.Get("Nats-Schedule"); return due == "" }))
+		if due != "" {
+			return must(time.Parse("@at "+time.RFC3339Nano, due))(t)
+		}
 	}
 }

@@ -18,14 +18,19 @@ type underway struct {
 	try      *try
 }
 
-// prepare takes a call up to its try. It returns nil when there is nothing to send, and the call's message is done with.
+// prepare takes a call up to its try, once it has its slot in the service's rate. It returns nil when there is nothing to
+// send, and the call's message is done with, or given back as taking has ended.
 //
 // The try itself belongs on another goroutine. The stack of this one has grown by what it read, and a stack does not
 // shrink enough while somebody waits deep in net/http.
-func (p *Performer) prepare(ctx context.Context, by *serving, d *stream.Delivery) *underway {
+func (p *Performer) prepare(taking, ctx context.Context, by *serving, d *stream.Delivery) *underway {
 	u := &underway{by: by, delivery: d}
+	if err := by.pacer.wait(taking); err != nil {
+		p.let(taking, by, d, err)
+		return nil
+	}
 	if send, err := p.look(ctx, u); !send {
-		p.let(ctx, d, err)
+		p.let(taking, by, d, err)
 		return nil
 	}
 	if by.service.Name == Body {
@@ -45,6 +50,12 @@ func (p *Performer) look(ctx context.Context, u *underway) (send bool, err error
 	}
 	m.Header, m.Data = nil, nil
 	a, call := u.address, &u.call
+	if call.First.IsZero() { // whoever was handed it, or another copy of it, may have sent it, at the earliest when it was published
+		call.First = m.Time.UTC()
+	}
+	if postponed, err := p.postpone(ctx, u.by, a, *call); postponed || err != nil {
+		return false, err
+	}
 	looked := p.now()
 	open, err := p.open(ctx, a, call)
 	if err != nil {
@@ -56,9 +67,6 @@ func (p *Performer) look(ctx context.Context, u *underway) (send bool, err error
 		return false, nil
 	}
 	crash.Here(crash.CallOpen)
-	if call.First.IsZero() { // whoever was handed it, or another copy of it, may have sent it, at the earliest when it was published
-		call.First = m.Time.UTC()
-	}
 	if p.now().Sub(call.First) > s.MaxAge {
 		return false, p.answer(ctx, a, *call, outcomeUnknown(*call, s.MaxAge))
 	}
@@ -76,8 +84,8 @@ func (p *Performer) look(ctx context.Context, u *underway) (send bool, err error
 }
 
 // finish ends a call whose try has ended, and its message.
-func (p *Performer) finish(ctx context.Context, u *underway) {
-	p.let(ctx, u.delivery, p.settle(ctx, u))
+func (p *Performer) finish(taking, ctx context.Context, u *underway) {
+	p.let(taking, u.by, u.delivery, p.settle(ctx, u))
 }
 
 // settle puts on the stream what came of a try: the answer, or the timer of the next try. When it returns nil the
@@ -90,7 +98,7 @@ func (p *Performer) settle(ctx context.Context, u *underway) error {
 	crash.Here(crash.CallSent)
 	s := u.by.service
 	p.logTry(u.address, u.call, got)
-	p.slowDown(ctx, s, got)
+	p.slowDown(ctx, u.by, u.delivery, got)
 	if got.retry && u.call.Attempt < s.Attempts {
 		return p.retryLater(ctx, u.address, u.call, s, got)
 	}

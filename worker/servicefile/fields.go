@@ -12,14 +12,18 @@ import (
 var fields = []field{
 	{"url", "Base URLs that the service owns: a call to a URL below one of them is a call to this service. Required, but of default and stripe.",
 		list(text("a URL such as https://api.acme.com", addURL))},
-	{"endpoint", "Where requests are sent in place of the first URL, for tests and gateways.",
+	{"endpoint", "Where requests are sent in place of the URLs, for tests and gateways.",
 		text("a URL such as http://127.0.0.1:8080", func(s *calls.Service, v string) { s.Endpoint = v })},
 	{"auth", "Authentication that is put on every request which brings no such header itself. Secrets are named, and put in where the request is sent.",
 		object(authFields...)},
 	{"inline", "Calls that carry a secret may come from inline source too, not from library scripts alone. Whoever may publish a job may publish source. Default false.",
 		yes(func(s *calls.Service, v bool) { s.Inline = v })},
-	{"max_in_flight", "Calls under way at a time, over all workers of the pool. Default 1000, or what an operator has set on the consumer.",
+	{"max_in_flight", "Calls under way at a time, over all workers of the pool. Default 1000, or what an operator has set on the consumer; with a rate, what that can make use of.",
 		number(1, 100_000, func(s *calls.Service, v int) { s.MaxInFlight = v })},
+	{"rate", "How many calls may begin in a time, over all workers of the pool, at even distances. Default: any number.",
+		textOr(rateText, object(rateFields...))},
+	{"breaker", "When the whole pool leaves the service alone since it fails, for a while and then longer; or off: never.",
+		wordOr("off", func(s *calls.Service) { s.Breaker.Off = true }, object(breakerFields...))},
 	{"timeout", "How long one try may take.", object(timeoutFields...)},
 	{"retry", "Which tries are repeated, and when; or never: a call is sent once at most, and its error script hears outcome_unknown where nobody can know what became of it.",
 		wordOr("never", func(s *calls.Service) { s.Never = true }, object(retryFields...))},
@@ -71,7 +75,7 @@ var timeoutFields = []field{
 var retryFields = []field{
 	{"attempts", "Tries before the failure is final. Default 8.", number(1, 1000, func(s *calls.Service, v int) { s.Attempts = v })},
 	{"backoff", "Wait before the second try, doubled each time, with jitter. Default 500ms.", duration(func(s *calls.Service, v time.Duration) { s.Backoff = v })},
-	{"max_wait", "Longest wait between tries, Retry-After included. Default 5m.", duration(func(s *calls.Service, v time.Duration) { s.MaxWait = v })},
+	{"max_wait", "Longest wait between tries, unless the API asks for a longer one (Retry-After). Default 5m.", duration(func(s *calls.Service, v time.Duration) { s.MaxWait = v })},
 	{"max_age", "From when the call was queued to its last try: APIs forget idempotency keys. Default 23h.", duration(func(s *calls.Service, v time.Duration) { s.MaxAge = v })},
 	{"statuses", "Statuses that are tried again. Stripe-Should-Retry in an answer decides before them. Default 408, 409, 425, 429 and 5xx but 501.",
 		list(scalar(map[string]any{"type": []string{"string", "integer"}, "pattern": "^[345](xx|[0-9]{2})$"}, "a status such as 429, or a class such as 5xx",
@@ -79,6 +83,25 @@ var retryFields = []field{
 				s.RetryOn = append(s.RetryOn, v)
 				return v != ""
 			}))},
+}
+
+var rateFields = []field{
+	{"calls", "Calls in a second, minute or hour.", rateText},
+	{"burst", "Calls that may begin at once after a silence. Default 1.", number(1, 100_000, func(s *calls.Service, v int) { s.Rate.Burst = v })},
+}
+
+var rateText = scalar(map[string]any{"type": "string", "pattern": "^[0-9]+ */ *[smh]$", "examples": []string{"25/s", "100/m", "1000/h"}},
+	"calls in a time, such as 25/s, 100/m or 1000/h", func(s *calls.Service, word string) bool {
+		rate, err := calls.ParseRate(word)
+		s.Rate.Calls, s.Rate.Per = rate.Calls, rate.Per
+		return err == nil
+	})
+
+var breakerFields = []field{
+	{"failures", "Tries of one worker that failed within the window, by connection, time-out or 5xx, and are half of its tries there or more. Default 10.",
+		number(1, 100_000, func(s *calls.Service, v int) { s.Breaker.Failures = v })},
+	{"window", "How far back tries count. Default 30s.", duration(func(s *calls.Service, v time.Duration) { s.Breaker.Window = v })},
+	{"max_pause", "Longest pause before the next probe; the first is a second. Default 1m.", duration(func(s *calls.Service, v time.Duration) { s.Breaker.MaxPause = v })},
 }
 
 // addURL adds a base URL: the first is the service's own, the others count as well.

@@ -162,12 +162,28 @@ func list(item rule) rule {
 
 // wordOr is one word, or else what another rule says.
 func wordOr(word string, set func(*calls.Service), other rule) rule {
-	schema := map[string]any{"anyOf": []any{map[string]any{"const": word}, other.schema}}
+	anyOf := []any{map[string]any{"const": word}, other.schema}
+	if word == "off" { // which is false to editors that read an older YAML
+		anyOf = append(anyOf, map[string]any{"const": false})
+	}
+	schema := map[string]any{"anyOf": anyOf}
 	return rule{schema, func(r *reader, v value, s *calls.Service) {
 		if got, ok := v.word(); ok && got == word {
 			set(s)
 			return
 		}
 		other.read(r, v, s)
+	}}
+}
+
+// textOr is a text, or else fields.
+func textOr(text, other rule) rule {
+	schema := map[string]any{"anyOf": []any{text.schema, other.schema}}
+	return rule{schema, func(r *reader, v value, s *calls.Service) {
+		if _, fields := mapping(v.node); fields {
+			other.read(r, v, s)
+			return
+		}
+		text.read(r, v, s)
 	}}
 }

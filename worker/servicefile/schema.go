@@ -19,7 +19,7 @@ func Schema() map[string]any {
 // Fields are the names of all fields, those within others after them.
 func Fields() []string {
 	var names []string
-	for _, group := range [][]field{fields, timeoutFields, retryFields} {
+	for _, group := range [][]field{fields, timeoutFields, retryFields, rateFields, breakerFields} {
 		for _, f := range group {
 			names = append(names, f.name)
 		}

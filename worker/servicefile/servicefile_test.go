@@ -31,6 +31,8 @@ services:
     auth: {bearer: acme_key}
     inline: true
     max_in_flight: 10
+    rate: {calls: 25/s, burst: 5}
+    breaker: {failures: 20, window: 1m, max_pause: 5m}
     timeout: {total: 1m30s, connect: 5s, first_byte: 20s}
     retry:
       attempts: 3
@@ -51,6 +53,8 @@ services:
       basic:
         user: robot
         secret: mail_password
+    rate: 100/m
+    breaker: off
     retry: never
     idempotency_header: none
     ports: 443
@@ -77,12 +81,14 @@ func TestParse(t *testing.T) {
 		{
 			Name: "acme", URL: "https://api.acme.com/v2", MoreURLs: []string{"https://files.acme.com"}, Endpoint: "http://127.0.0.1:8080",
 			Auth: calls.Auth{Kind: calls.AuthBearer, Secret: "acme_key"}, Inline: true, MaxInFlight: 10,
+			Rate: calls.Rate{Calls: 25, Per: time.Second, Burst: 5}, Breaker: calls.Breaker{Failures: 20, Window: time.Minute, MaxPause: 5 * time.Minute},
 			Timeout: 90 * time.Second, ConnectTimeout: 5 * time.Second, FirstByte: 20 * time.Second,
 			Attempts: 3, Backoff: 100 * time.Millisecond, MaxWait: time.Minute, MaxAge: 12 * time.Hour, RetryOn: []string{"429", "5xx"},
 			IdempotencyHeader: "X-Request-Id", ErrorMember: true, ResponseLimit: 64 << 10, Redirects: -1, AllowPrivate: true, Ports: []int{443, 8443}, CA: ca,
 		},
 		{
 			Name: "mail", URL: "https://mail.example.com", Auth: calls.Auth{Kind: calls.AuthBasic, User: "robot", Secret: "mail_password"}, Never: true,
+			Rate: calls.Rate{Calls: 100, Per: time.Minute}, Breaker: calls.Breaker{Off: true},
 			IdempotencyHeader: calls.NoIdempotencyHeader, Ports: []int{443}, ResponseLimit: 4096,
 		},
 		{
@@ -126,6 +132,14 @@ func TestProblems(t *testing.T) {
 		{in("max_in_flight: many"), `f.yaml:4:20: services.acme.max_in_flight: want a whole number from 1 to 100000, got "many"`},
 		{in("max_in_flight: 0"), `f.yaml:4:20: services.acme.max_in_flight: want a whole number from 1 to 100000, got "0"`},
 		{in("max_in_flight: 1.5"), `f.yaml:4:20: services.acme.max_in_flight: want a whole number from 1 to 100000, got "1.5"`},
+		{in("rate: 25/day"), `f.yaml:4:11: services.acme.rate: want calls in a time, such as 25/s, 100/m or 1000/h, got "25/day"`},
+		{in("rate: {calls: 0/s}"), `f.yaml:4:19: services.acme.rate.calls: want calls in a time, such as 25/s, 100/m or 1000/h, got "0/s"`},
+		{in("rate: {burst: 5}"), `f.yaml:2:3: service acme: rate: want calls in a time, such as 25 in a second, and a burst only beside them`},
+		{in("rate: {call: 5/s}"), `f.yaml:4:12: there is no field "call": did you mean calls?`},
+		{in("rate: [1/s]"), `f.yaml:4:11: services.acme.rate: want calls in a time, such as 25/s, 100/m or 1000/h, got a list`},
+		{in("breaker: never"), `f.yaml:4:14: services.acme.breaker: want fields, got "never"`},
+		{in("breaker: {failures: 0}"), `f.yaml:4:25: services.acme.breaker.failures: want a whole number from 1 to 100000, got "0"`},
+		{in("breaker: {windw: 1m}"), `f.yaml:4:15: there is no field "windw": did you mean window?`},
 		{in("timeout: 30s"), `f.yaml:4:14: services.acme.timeout: want fields, got "30s"`},
 		{in("timeout: {total: 30}"), `f.yaml:4:22: services.acme.timeout.total: want a time such as 500ms, 30s or 1h30m, got "30"`},
 		{in("timeout: {total: -1s}"), `services.acme.timeout.total: want a time such as 500ms, 30s or 1h30m, got "-1s"`},
