@@ -27,7 +27,7 @@ func pageInput(source string) scripting.Input {
 		Script: scripting.Script{Source: source},
 		State:  []byte(`{"n":1}`),
 		Job: scripting.Job{ID: "job_1", Sequence: 7, Worker: "payments", Context: "cus_42", Caller: "ada",
-			Time: time.Date(2026, 5, 1, 12, 30, 15, 0, time.UTC), Data: []byte(`{"amount": 2000}`)},
+			Time: time.Date(2026, 5, 1, 12, 30, 15, 0, time.UTC), Data: []byte(`{"amount": 2000}`), Calls: []byte(`[{"id":"6-0","tag":"tea"}]`)},
 	}
 }
 
