@@ -35,6 +35,7 @@ type Config struct {
 
 	Transport http.RoundTripper                 // sends requests in place of the network; simulations have one
 	Jitter    func(time.Duration) time.Duration // a random part of a duration; default: rand.N
+	Observer  Observer                          // hears of each try; default: nobody does
 }
 
 // Streams is what a performer needs of the pool's streams. *stream.Pool is one.
@@ -72,6 +73,9 @@ const maxAge = 23 * time.Hour
 func New(c Config) *Performer {
 	if c.Jitter == nil {
 		c.Jitter = rand.N[time.Duration]
+	}
+	if c.Observer == nil {
+		c.Observer = Unobserved{}
 	}
 	return &Performer{config: c, now: time.Now, serving: map[string]*serving{}, inFlight: map[*stream.Delivery]struct{}{}}
 }
@@ -209,10 +213,13 @@ func (p *Performer) perform(ctx context.Context, by *serving, d *stream.Delivery
 	}
 	call.Attempt++
 	p.config.Logger.Debug("call is sent", "context", a.Context, "service", s.Name, "call", call.ID, "attempt", call.Attempt, "looked", looked)
+	ended := p.config.Observer.CallSent(s.Name)
 	got := by.client.send(ctx, call)
 	if ctx.Err() != nil {
+		ended("given_back")
 		return ctx.Err()
 	}
+	ended(got.outcome(call.Attempt >= s.Attempts))
 	crash.Here(crash.CallSent)
 	p.logTry(a, call, got)
 	p.slowDown(ctx, s, got)
