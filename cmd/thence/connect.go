@@ -17,7 +17,7 @@ import (
 
 // connection says how to reach NATS: flags first, then the variables that the nats CLI reads too.
 type connection struct {
-	server, creds, nkey, user, cert, key, ca string
+	server, creds, nkey, user, cert, key, ca, inbox string
 }
 
 // defaultServer is where a NATS server listens unless told otherwise.
@@ -30,6 +30,7 @@ func (c *connection) flags(f *pflag.FlagSet) {
 	f.StringVar(&c.user, "user", "", "user name (NATS_USER; the password is read from NATS_PASSWORD, a token from NATS_TOKEN)")
 	f.StringVar(&c.cert, "tlscert", "", "file of the client's TLS certificate (NATS_CERT)")
 	f.StringVar(&c.key, "tlskey", "", "file of its key (NATS_KEY)")
+	f.StringVar(&c.inbox, "inbox-prefix", "", "subject below which answers to this client come, where it may not subscribe to _INBOX.> (NATS_INBOX_PREFIX)")
 	f.StringVar(&c.ca, "tlsca", "", "file of the CA that signed the server's certificate (NATS_CA)")
 }
 
@@ -70,6 +71,9 @@ func (a *app) authentication() ([]nats.Option, error) {
 	}
 	if ca := a.setting(c.ca, "NATS_CA"); ca != "" {
 		opts = append(opts, nats.RootCAs(ca))
+	}
+	if inbox := a.setting(c.inbox, "NATS_INBOX_PREFIX"); inbox != "" {
+		opts = append(opts, nats.CustomInboxPrefix(inbox))
 	}
 	cert, key := a.setting(c.cert, "NATS_CERT"), a.setting(c.key, "NATS_KEY")
 	if (cert == "") != (key == "") {
