@@ -361,7 +361,7 @@ func TestServerConfiguration(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !o.SyncAlways || len(o.Users) != len(roles) || len(o.Routes) != 3 || o.ServerName != "n0" || o.JetStreamMaxStore != 50_000_000_000 {
+	if !o.SyncAlways || len(o.Users) != len(roles) || len(o.Routes) != 3 || o.ServerName != "n0" || o.JetStreamMaxStore != 50<<30 {
 		t.Errorf("sync always %v, %d users, %d routes, server %q, %d bytes", o.SyncAlways, len(o.Users), len(o.Routes), o.ServerName, o.JetStreamMaxStore)
 	}
 	o.Host, o.Port, o.HTTPPort, o.StoreDir, o.NoLog, o.NoSigs = "127.0.0.1", server.RANDOM_PORT, 0, t.TempDir(), true, true
