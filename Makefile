@@ -81,7 +81,8 @@ fuzz: ## Run each fuzz target for FUZZTIME=10s
 .PHONY: chart
 chart: ## Check deploy/: the chart's renderings against the APIs' schemas, alerts, dashboard (builds helm; UPDATE=-update)
 	go build -modfile=tools/helm.mod -o bin/helm helm.sh/helm/v4/cmd/helm
-	cd deploy/check && go test ./... -count=1 -helm $(CURDIR)/bin/helm $(UPDATE)
+	go build -trimpath -o bin/thence ./cmd/thence
+	cd deploy/check && go test ./... -count=1 -helm $(CURDIR)/bin/helm -thence $(CURDIR)/bin/thence $(UPDATE)
 
 .PHONY: reproducible
 reproducible: ## Build the image's binary in two folders, and compare

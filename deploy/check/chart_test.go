@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -204,5 +205,24 @@ func flatten(t *testing.T, into map[string]string, prefix string, values map[str
 			t.Fatal(err)
 		}
 		into[prefix+name] = string(encoded)
+	}
+}
+
+// TestFlags: the program knows every flag that a pod gives it, and takes its value.
+func TestFlags(t *testing.T) {
+	if *thence == "" {
+		t.Fatal("where is thence? run `make chart`, or give the test -thence PATH")
+	}
+	for _, o := range rendered(t, "thence", "thence", "--values", "testdata/full.yaml") {
+		for _, c := range list(o.at("spec", "template", "spec", "containers")) {
+			var args []string
+			for _, arg := range c["args"].([]any) {
+				args = append(args, arg.(string))
+			}
+			out, err := exec.CommandContext(t.Context(), *thence, append(args, "--help")...).CombinedOutput()
+			if err != nil || len(args) < 4 {
+				t.Errorf("%s: thence %s: %v\n%s", o, strings.Join(args, " "), err, out)
+			}
+		}
 	}
 }

@@ -21,6 +21,7 @@ import (
 
 var (
 	helm   = flag.String("helm", "", "path of helm; `make chart` builds it")
+	thence = flag.String("thence", "", "path of thence; `make chart` builds it")
 	update = flag.Bool("update", false, "write deploy/kustomize/base anew")
 )
 
