@@ -10,10 +10,12 @@ line=${line/\/out\/thence/\"\$out\"}
 work=$(mktemp -d)
 trap 'chmod -R u+w "$work"; rm -rf "$work"' EXIT
 
-# build copies the source to a folder and builds there.
+tar --exclude=./.git --exclude=./bin -cf "$work/source.tar" . # once: somebody may be editing
+
+# build unpacks the source in a folder and builds there.
 build() {
 	mkdir -p "$work/$1"
-	tar --exclude=./.git --exclude=./bin -cf - . | tar -xf - -C "$work/$1"
+	tar -xf "$work/source.tar" -C "$work/$1"
 	(cd "$work/$1" && out="$work/$1.bin" GOCACHE="$work/$1.cache" GOFLAGS=-buildvcs=false CGO_ENABLED=0 bash -c "$line")
 }
 
