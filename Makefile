@@ -78,6 +78,16 @@ fuzz: ## Run each fuzz target for FUZZTIME=10s
 		go test "$$(dirname "$$file")" -run '^$$' -fuzz "^$${func#func }\$$" -fuzztime $(FUZZTIME) </dev/null; \
 	done
 
+.PHONY: chart
+chart: ## Check deploy/: the chart's renderings against the APIs' schemas, alerts, dashboard (builds helm; UPDATE=-update)
+	go build -modfile=tools/helm.mod -o bin/helm helm.sh/helm/v4/cmd/helm
+	go build -trimpath -o bin/thence ./cmd/thence
+	cd deploy/check && go test ./... -count=1 -helm $(CURDIR)/bin/helm -thence $(CURDIR)/bin/thence $(UPDATE)
+
+.PHONY: reproducible
+reproducible: ## Build the image's binary in two folders, and compare
+	deploy/reproducible.sh
+
 .PHONY: tools
 tools: ## Build the pinned tools into bin/
 	go build -modfile=tools/golangci-lint.mod -o bin/golangci-lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint

@@ -18,11 +18,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats-server/v2/server"
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/thence-dev/thence/dispatcher"
 	"github.com/thence-dev/thence/internal/job"
 	"github.com/thence-dev/thence/internal/stream"
 	"github.com/thence-dev/thence/worker/calls"
@@ -362,101 +359,4 @@ func compacted(t *testing.T, raw json.RawMessage) string {
 		t.Fatal(err)
 	}
 	return strings.TrimSpace(b.String())
-}
-
-// TestSubjectsPermissions runs a caller and a worker with the permissions that the page shows: they can do their work,
-// and the caller nothing else.
-func TestSubjectsPermissions(t *testing.T) {
-	users := []*server.User{{Username: "operator", Password: "o"}}
-	all, _ := blocks(t, "subjects.md")
-	for _, b := range all {
-		if name, ok := strings.CutPrefix(b.info, "permissions "); ok {
-			p := new(server.Permissions)
-			decode(t, b, p)
-			users = append(users, &server.User{Username: name, Password: "p", Permissions: p})
-		}
-	}
-	ns, err := server.NewServer(&server.Options{
-		Host: "127.0.0.1", Port: server.RANDOM_PORT, JetStream: true, StoreDir: t.TempDir(), Users: users, NoLog: true, NoSigs: true,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ns.Start()
-	t.Cleanup(func() { ns.Shutdown(); ns.WaitForShutdown() })
-	if !ns.ReadyForConnections(time.Minute) {
-		t.Fatal("the server is not ready")
-	}
-	as := func(user string) string { return strings.Replace(ns.ClientURL(), "nats://", "nats://"+user+"@", 1) }
-	w := start(t, "worker", []string{"NATS_PASSWORD=p"}, "worker", "--pool", "payments", "--server", ns.ClientURL(), "--user", "worker", "--log", "json")
-	w.await(w.ready)
-
-	nc, err := nats.Connect(as("caller:p"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer nc.Close()
-	d, err := dispatcher.New(nc, dispatcher.Config{Worker: "payments", Context: "cus_42"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx := within(t, time.Minute)
-	for source, want := range map[string]dispatcher.Status{`import("job").result(1)`: dispatcher.Done, `x := 1 + undefined`: dispatcher.Dead} {
-		r, err := d.Dispatch(ctx, dispatcher.Job{Source: source})
-		if err != nil {
-			t.Fatal(err)
-		}
-		report, err := d.Await(ctx, r)
-		if report.Status != want {
-			t.Errorf("%s: got %+v, %v", source, report, err)
-		}
-		if flow, _ := d.AwaitFlow(ctx, r, nil); flow.Revision == 0 || len(flow.Jobs) == 0 {
-			t.Errorf("%s: it awaits no flow: %+v", source, flow)
-		}
-	}
-	asksWorkers(t, as("on-call:p"))
-	for _, subject := range []string{
-		"payments.ask.services", "payments.rate.acme", "$KV.payments.cus_42", "$KV.thence-keys.keys", "payments.cus_42.call.stripe", "payments.cus_42.retry.1-0", "payments.cus_42.dead.1",
-		"$O.payments-bodies.M.x", "$JS.API.DIRECT.GET.OBJ_payments-bodies",
-		"$JS.API.DIRECT.GET.KV_thence-keys.$KV.thence-keys.keys", "$JS.API.STREAM.MSG.GET.KV_thence-keys", "$JS.API.STREAM.PURGE.JOBS_payments",
-		"$JS.API.STREAM.DELETE.JOBS_payments", "$JS.API.CONSUMER.CREATE.JOBS_payments", "$JS.API.CONSUMER.MSG.NEXT.JOBS_payments.workers", "other.cus_42",
-	} {
-		denied(t, nc, subject)
-	}
-}
-
-// asksWorkers asks the worker about its services, as somebody on call does.
-func asksWorkers(t *testing.T, url string) {
-	t.Helper()
-	nc, err := nats.Connect(url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer nc.Close()
-	pool, err := stream.Open(nc, "payments")
-	if err != nil {
-		t.Fatal(err)
-	}
-	workers, err := pool.AskWorkers(t.Context())
-	if err != nil || len(workers) != 1 || len(workers[0].Services) != 2 {
-		t.Errorf("asked about its services, the worker says %+v, %v", workers, err)
-	}
-}
-
-// denied checks that the server refuses a publication.
-func denied(t *testing.T, nc *nats.Conn, subject string) {
-	t.Helper()
-	refused := make(chan error, 1)
-	nc.SetErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { refused <- err })
-	if err := errors.Join(nc.Publish(subject, []byte("{}")), nc.Flush()); err != nil {
-		t.Fatal(err)
-	}
-	select {
-	case err := <-refused:
-		if !errors.Is(err, nats.ErrPermissionViolation) || !strings.Contains(err.Error(), `"`+subject+`"`) {
-			t.Errorf("%s: got %v", subject, err)
-		}
-	case <-time.After(10 * time.Second):
-		t.Errorf("a caller may publish on %s", subject)
-	}
 }

@@ -162,7 +162,7 @@ func TestPoolFailsTheTest(t *testing.T) {
 		"a library that does not compile": {"y is not declared", func(t thencetest.TB) {
 			thencetest.Start(t, thencetest.Config{Scripts: thencetest.Scripts(map[string]string{"a": "x := y"})})
 		}},
-		"a worker that can't be": {"Slots, Grace, Replicas and MaxBytes can't be negative", func(t thencetest.TB) {
+		"a worker that can't be": {"Slots, Grace, Replicas, MaxBytes and KeepBodies can't be negative", func(t thencetest.TB) {
 			thencetest.Start(t, thencetest.Config{Worker: func(c *worker.Config) { c.Slots = -1 }})
 		}},
 		"no URL": {`service acme: "acme.dev" is no URL`, func(t thencetest.TB) { thencetest.NewService(t, "acme", "acme.dev") }},

@@ -417,17 +417,16 @@ func (in *intake) stray(ctx context.Context, l *lane, seq uint64, why error) err
 	a := job.Address{Pool: in.rounds.pool, Context: l.name}
 	e := job.Error{Reason: job.ReasonMalformed, Message: why.Error()}
 	c := job.Commit{Applied: seq, Outbox: []job.Effect{{Kind: job.EffectDead}}, Report: job.Report{
-		Job: fmt.Sprintf("seq-%d", seq), Sequence: seq, Outcome: job.OutcomeDead, Error: &e, Started: time.Now().UTC(),
+		Job: fmt.Sprintf("seq-%d", seq), Sequence: seq, Outcome: job.OutcomeDead, Error: &e, Published: w.Message.Time, Started: time.Now().UTC(),
 		Caller: w.Message.Get(job.HeaderCaller),
 	}}
 	f := flush{address: a, commit: c, applied: w.Message}
 	if in.rounds.outbox.publish(ctx, f) != nil {
-		if err := in.stuck(l, func() error { return in.rounds.outbox.insist(ctx, f) }); err != nil {
+		if err := in.stuck(l, func() error { return in.rounds.insist(ctx, f) }); err != nil {
 			return err
 		}
 	}
-	in.rounds.stats.count(job.OutcomeDead)
-	in.rounds.logOutcome(l.name, c.Report)
+	in.rounds.ended(l.name, c.Report)
 	in.applied(l, seq)
 	return nil
 }

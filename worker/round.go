@@ -32,14 +32,15 @@ type journal interface {
 // rounds takes the jobs of contexts to their ends: head of the line, run, commit, outbox. It is used by many lanes at
 // once, each context by one of them (rule 1 of the protocol: one job of a context at a time in this process).
 type rounds struct {
-	pool   string
-	log    *slog.Logger
-	stream journal
-	judge  *judge
-	views  *views
-	outbox *outbox
-	stats  *stats
-	seen   atomic.Uint64 // a sequence that the jobs stream has reached
+	pool     string
+	log      *slog.Logger
+	stream   journal
+	judge    *judge
+	views    *views
+	outbox   *outbox
+	stats    *stats
+	observer Observer
+	seen     atomic.Uint64 // a sequence that the jobs stream has reached
 
 	pause    func(ctx context.Context, d time.Duration) error
 	jitter   func(time.Duration) time.Duration // a random part of a duration
@@ -243,7 +244,7 @@ func (r *rounds) head(ctx context.Context, v *view, g goal, leader bool) (job.Me
 func (r *rounds) flush(ctx context.Context, g goal, v *view, applied job.Message, again bool) error {
 	f := flush{job.Address{Pool: r.pool, Context: g.name}, v.commit, v.revision, applied, again}
 	if len(v.commit.Outbox) > 0 && r.outbox.publish(ctx, f) != nil {
-		if err := g.away(func() error { return r.outbox.insist(ctx, f) }); err != nil {
+		if err := g.away(func() error { return r.insist(ctx, f) }); err != nil {
 			return err
 		}
 	}
@@ -251,6 +252,12 @@ func (r *rounds) flush(ctx context.Context, g goal, v *view, applied job.Message
 	v.flushed = true
 	r.views.put(g.name, *v)
 	return nil
+}
+
+// insist publishes an outbox that could not be published at once, however long that takes.
+func (r *rounds) insist(ctx context.Context, f flush) error {
+	defer r.observer.OutboxWaits()()
+	return r.outbox.insist(ctx, f)
 }
 
 // step runs the head and commits what came of it. A lost race is no error: the next turn of the loop sees what the
@@ -287,8 +294,7 @@ func (r *rounds) step(ctx context.Context, g goal, v view, head job.Message) err
 	crash.Here(crash.CommitAfter)
 	done := view{revision: revision, commit: next, size: len(encoded), flushed: len(next.Outbox) == 0}
 	r.views.put(g.name, done)
-	r.stats.count(next.Report.Outcome)
-	r.logOutcome(g.name, next.Report)
+	r.ended(g.name, next.Report)
 	if !done.flushed {
 		if err := r.flush(ctx, g, &done, head, false); err != nil {
 			return err
@@ -321,6 +327,14 @@ func (r *rounds) commit(ctx context.Context, name string, encoded []byte, revisi
 	got, err := r.stream.Commit(ctx, name, encoded, revision)
 	if err != nil {
 		r.views.forget(name)
+	}
+	switch {
+	case err == nil:
+		r.observer.CommitTried(commitStored)
+	case errors.Is(err, stream.ErrConflict):
+		r.observer.CommitTried(commitConflict)
+	default:
+		r.observer.CommitTried(commitUnknown)
 	}
 	return got, err
 }
@@ -385,6 +399,21 @@ func (r *rounds) leaveToOther(ctx context.Context, name string, revision uint64)
 		r.views.forget(name)
 	}
 	return now.Revision == revision, nil
+}
+
+// ended counts and logs a job that has taken effect.
+func (r *rounds) ended(name string, rep job.Report) {
+	r.stats.count(rep.Outcome)
+	reason := ""
+	if rep.Outcome == job.OutcomeDead {
+		reason = rep.Error.Reason
+	}
+	var waited time.Duration
+	if !rep.Published.IsZero() { // clocks of two machines
+		waited = max(0, rep.Started.Sub(rep.Published))
+	}
+	r.observer.JobEnded(rep.Outcome, reason, waited, time.Duration(rep.Took*float64(time.Millisecond)))
+	r.logOutcome(name, rep)
 }
 
 func (r *rounds) logOutcome(name string, rep job.Report) {

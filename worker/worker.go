@@ -53,6 +53,7 @@ type Config struct {
 	MaxBytes   int64            // of each of the pool's streams, and a quarter of its contexts', likewise; default 1 GiB
 	KeepBodies time.Duration    // how long bodies that are too large for a job are kept, likewise; default 72h
 	HoldOn     []string         // scripts whose failure holds their context until an operator decides; "*": all; default none
+	Observer   Observer         // hears of jobs, commits and calls as they happen; default: nobody does
 	Logger     *slog.Logger     // default: slog.Default()
 
 	// What scripts may do, the same for all workers of a pool. A job that asks for more is a dead letter.
@@ -91,6 +92,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Grace == 0 {
 		c.Grace = 20 * time.Second
+	}
+	if c.Observer == nil {
+		c.Observer = silent{}
 	}
 	if c.Logger == nil {
 		c.Logger = slog.Default()
@@ -284,7 +288,8 @@ func (w *Worker) setUp(ctx context.Context) (s setup, err error) {
 
 func (w *Worker) performing(streams calls.Streams, keys job.Keyring, take func(context.Context, Service) (calls.Deliveries, error)) calls.Config {
 	c := w.config
-	return calls.Config{Streams: streams, Take: take, Keys: keys, Services: w.services, Secrets: c.Secrets, Grace: c.Grace, Logger: c.Logger}
+	return calls.Config{Streams: streams, Take: take, Keys: keys, Services: w.services, Secrets: c.Secrets, Grace: c.Grace,
+		Observer: c.Observer, Logger: c.Logger}
 }
 
 // Ready is closed once Run takes jobs: the pool's streams are there by then.
@@ -299,7 +304,7 @@ const batch = 256
 func (w *Worker) rounds(streams journal, keys job.Keyring) *rounds {
 	c := w.config
 	return &rounds{
-		pool: c.Pool, log: c.Logger, stream: streams, views: newViews(64 << 20), stats: &w.stats,
+		pool: c.Pool, log: c.Logger, stream: streams, views: newViews(64 << 20), stats: &w.stats, observer: c.Observer,
 		pause: pause, jitter: rand.N[time.Duration], patience: leaveFor(c.Limits),
 		judge: &judge{
 			worker: c.Name, keys: keys, services: w.services, runner: c.Runner, limits: c.Limits, release: c.Library.Release(),

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -49,10 +50,10 @@ since when, how many of its tries have ended, and its tag. A call whose answer i
 					return err
 				}
 				calls, err := o.Calls(cmd.Context(), name)
-				if err != nil {
+				if err != nil && len(calls) == 0 {
 					return orNoPool(cmd.Context(), p, err)
 				}
-				return a.printCalls(args, calls)
+				return errors.Join(a.printCalls(args, calls), err) // what could be read is shown
 			})
 		},
 	}

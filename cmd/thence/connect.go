@@ -19,7 +19,7 @@ import (
 
 // connection says how to reach NATS: flags first, then the variables that the nats CLI reads too, then its context.
 type connection struct {
-	server, context, creds, nkey, user, cert, key, ca string
+	server, context, creds, nkey, user, cert, key, ca, inbox string
 }
 
 // defaultServer is where a NATS server listens unless told otherwise.
@@ -33,6 +33,7 @@ func (c *connection) flags(f *pflag.FlagSet) {
 	f.StringVar(&c.user, "user", "", "user name (NATS_USER; the password is read from NATS_PASSWORD, a token from NATS_TOKEN)")
 	f.StringVar(&c.cert, "tlscert", "", "file of the client's TLS certificate (NATS_CERT)")
 	f.StringVar(&c.key, "tlskey", "", "file of its key (NATS_KEY)")
+	f.StringVar(&c.inbox, "inbox-prefix", "", "subject below which answers to this client come, where it may not subscribe to _INBOX.> (NATS_INBOX_PREFIX)")
 	f.StringVar(&c.ca, "tlsca", "", "file of the CA that signed the server's certificate (NATS_CA)")
 }
 
@@ -79,6 +80,9 @@ func (a *app) identity(kept natsContext) ([]nats.Option, error) {
 	}
 	if token := cmp.Or(a.setting("", "NATS_TOKEN"), kept.Token); token != "" {
 		opts = append(opts, nats.Token(token))
+	}
+	if inbox := a.setting(c.inbox, "NATS_INBOX_PREFIX"); inbox != "" {
+		opts = append(opts, nats.CustomInboxPrefix(inbox))
 	}
 	return opts, nil
 }

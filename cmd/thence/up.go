@@ -43,6 +43,11 @@ func (a *app) runUp(ctx context.Context, flags workerFlags, options embedded.Opt
 	if err != nil {
 		return err
 	}
+	shown, err := flags.show(ctx, &config)
+	if err != nil {
+		return err
+	}
+	defer shown.end()
 	if options.Store, err = filepath.Abs(options.Store); err != nil {
 		return err
 	}
@@ -62,7 +67,7 @@ func (a *app) runUp(ctx context.Context, flags workerFlags, options embedded.Opt
 	}
 	defer nc.Close()
 	a.greet(flags.pool, server.URL(), options)
-	return runWorker(ctx, nc, config, declared)
+	return runWorker(ctx, nc, config, declared, shown)
 }
 
 // greet says how to use what was started, and how durable it is.

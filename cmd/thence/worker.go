@@ -35,6 +35,7 @@ type workerFlags struct {
 	dispatch     dispatchFlags
 	slots        int
 	grace        time.Duration
+	http         string
 	storage      storageFlags
 	bounds       scriptFlags
 }
@@ -98,6 +99,8 @@ func (w *workerFlags) register(f *pflag.FlagSet, defaultPool string, development
 	f.StringSliceVar(&w.dispatch.contexts, "dispatch-contexts", nil, "other contexts that scripts may dispatch jobs to, as patterns such as audit-* (default all)")
 	f.IntVar(&w.slots, "slots", 128, "contexts worked on at a time")
 	f.DurationVar(&w.grace, "grace", 20*time.Second, "how long work under way may take to end after a signal to stop")
+	f.StringVar(&w.http, "http", "", "address for probes and metrics, such as :8080: /healthz, /readyz and /metrics (default none).\n"+
+		"There is no authentication, and no job's data")
 	w.storage.register(f)
 	w.bounds.register(f)
 }
@@ -122,6 +125,11 @@ other workers; a second signal ends the process at once, and nothing is lost by 
 			if err != nil {
 				return err
 			}
+			shown, err := flags.show(cmd.Context(), &config)
+			if err != nil {
+				return err
+			}
+			defer shown.end()
 			nc, err := a.connectForEver(cmd.Context(), "worker "+flags.pool, log)
 			if errors.Is(err, context.Canceled) {
 				return nil
@@ -130,17 +138,20 @@ other workers; a second signal ends the process at once, and nothing is lost by 
 				return err
 			}
 			defer nc.Close()
-			return runWorker(cmd.Context(), nc, config, declared)
+			return runWorker(cmd.Context(), nc, config, declared, shown)
 		},
 	}
 	flags.register(cmd.Flags(), "", false)
 	return cmd
 }
 
-func runWorker(ctx context.Context, nc *nats.Conn, config worker.Config, declared declaration) error {
+func runWorker(ctx context.Context, nc *nats.Conn, config worker.Config, declared declaration, shown *shown) error {
 	config.Conn = nc
 	w, err := worker.New(config)
 	if err != nil {
+		return err
+	}
+	if err := shown.watch(nc, config.Pool, w); err != nil {
 		return err
 	}
 	watching, stop := context.WithCancel(ctx)

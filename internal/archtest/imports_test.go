@@ -24,6 +24,7 @@ var table = []row{
 	{folder: "internal/stream", may: []string{"internal/job"}},
 	{folder: "internal/operator", may: []string{"internal/stream", "internal/job"}},
 	{folder: "internal/doctor", may: []string{"internal/stream", "internal/job"}},
+	{folder: "internal/monitor", may: []string{"internal/stream", "internal/job", "scripting/sandbox"}},
 	{folder: "internal/embedded"},
 	{folder: "internal/simulation", may: []string{"internal/stream", "internal/job"}},
 	{folder: "internal/stripefake", std: true},

@@ -93,7 +93,7 @@ func Examine(ctx context.Context, nc *nats.Conn, o Options, report func(Finding)
 	case errors.Is(err, errDenied):
 		e.report(Finding{
 			Check: "permissions", Level: Problem, Found: err.Error(), Why: "no answer of the server reaches this client, so nothing can be known",
-			Do: "permit these credentials to subscribe to _INBOX.>",
+			Do: "start it with the inbox prefix that these credentials permit (--inbox-prefix), or permit them to subscribe to _INBOX.>",
 		})
 		return nil
 	case err != nil:

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -34,15 +35,16 @@ const (
 	WhereUnknown = "unknown" // its answer is on its way, or it is about to be queued
 )
 
-// Calls lists the calls that one context waits for, or with an empty name all of the pool's, by context and id.
+// Calls lists the calls that one context waits for, or with an empty name all of the pool's, by context and id. With an error of
+// contexts that can't be read it returns the calls of the others.
 func (o *Operator) Calls(ctx context.Context, name string) ([]OpenCall, error) {
 	var open []OpenCall
-	var failed error
+	var failed []error
 	add := func(name string, e stream.Entry) bool {
 		c, err := decodeOpen(e)
 		if err != nil {
-			failed = fmt.Errorf("context %s.%s: %w", o.pool.Name, name, err)
-			return false
+			failed = append(failed, fmt.Errorf("context %s.%s: %w", o.pool.Name, name, err))
+			return true
 		}
 		for id, call := range c {
 			open = append(open, OpenCall{Context: name, ID: id, OpenCall: call, Where: WhereUnknown})
@@ -58,13 +60,19 @@ func (o *Operator) Calls(ctx context.Context, name string) ([]OpenCall, error) {
 			add(name, e)
 		}
 	}
-	if err = cmp.Or(err, failed); err != nil || len(open) == 0 {
+	if err != nil {
 		return nil, err
+	}
+	if len(open) == 0 {
+		return nil, errors.Join(failed...)
 	}
 	slices.SortFunc(open, func(a, b OpenCall) int {
 		return cmp.Or(cmp.Compare(a.Context, b.Context), job.CompareEffects(a.ID, b.ID))
 	})
-	return open, o.locate(ctx, name, open)
+	if err := o.locate(ctx, name, open); err != nil {
+		return nil, err
+	}
+	return open, errors.Join(failed...)
 }
 
 func decodeOpen(e stream.Entry) (map[string]job.OpenCall, error) {

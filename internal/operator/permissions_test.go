@@ -38,7 +38,7 @@ func TestOnCallPermissions(t *testing.T) {
 		t.Fatal("the server is not ready")
 	}
 	connect := func(user string) *nats.Conn {
-		nc, err := nats.Connect(ns.ClientURL(), nats.UserInfo(user, "x"))
+		nc, err := nats.Connect(ns.ClientURL(), nats.UserInfo(user, "x"), nats.CustomInboxPrefix("_INBOX_"+user))
 		must(t, err)
 		t.Cleanup(nc.Close)
 		return nc

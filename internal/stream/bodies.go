@@ -126,7 +126,7 @@ func (w *bodyWriter) insist(ctx context.Context, m job.Message) (uint64, error) 
 		seq, err := w.pool.publish(ctx, m)
 		var no *Refusal
 		switch {
-		case err == nil, errors.Is(err, ErrConflict), errors.Is(err, ErrNoStream):
+		case err == nil, errors.Is(err, ErrConflict): // a stream that nobody answers for may be about to get a new leader
 			return seq, err
 		case errors.As(err, &no) && strings.HasSuffix(no.Err.Description, "exceeded"):
 			return 0, fmt.Errorf("%w: bucket %s: %s", ErrFull, w.object.Bucket, no.Err.Description)

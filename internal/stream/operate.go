@@ -199,6 +199,7 @@ func (p *Pool) Inspect(ctx context.Context) ([]Part, error) {
 		fits     func(jetstream.StreamConfig) string
 	}{
 		{jobs.Name, jobs.Subjects, fitsJobs}, {calls.Name, calls.Subjects, fitsCalls}, {dead.Name, dead.Subjects, fitsDead},
+		{job.RatesStream(p.Name), []string{job.RateSubject(p.Name, "*")}, fitsRates},
 		{job.BodiesStream(p.Name), bodiesSubjects(job.BodiesBucket(p.Name)), fitsBodies},
 		{job.ContextsStream(p.Name), []string{"$KV." + p.Name + ".>"}, fitsContextsStream},
 		{job.ContextsStream(job.KeysBucket), []string{"$KV." + job.KeysBucket + ".>"}, func(jetstream.StreamConfig) string { return "" }},

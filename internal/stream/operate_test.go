@@ -1,10 +1,12 @@
 package stream
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -166,6 +168,37 @@ func TestScanGoesOn(t *testing.T) {
 	equal(t, "contexts", len(slices.Compact(names)), 3*scanBatch)
 }
 
+// A context that is written all the time is in each list, and a list of calls ends while others come.
+func TestListsOfBusyPool(t *testing.T) {
+	t.Parallel()
+	p := newPool(t, Options{})
+	ctx, stop := context.WithCancel(within(t))
+	var group sync.WaitGroup
+	group.Go(func() {
+		for revision := uint64(0); ctx.Err() == nil; {
+			if next, err := p.Commit(ctx, "busy", []byte("{}"), revision); err == nil {
+				revision = next
+			}
+		}
+	})
+	group.Go(func() {
+		for i := 0; ctx.Err() == nil; i++ {
+			_ = p.Publish(ctx, job.Message{Subject: fmt.Sprintf("payments.a%d.call.acme", i%100), Data: []byte("{}")})
+		}
+	})
+	for entry := (Entry{}); entry.Data == nil; {
+		entry = get(p.ContextFromLeader(ctx, "busy"))(t)
+	}
+	for range 20 {
+		names := 0
+		ok(t, p.Contexts(ctx, func(string, Entry) bool { names++; return true }))
+		equal(t, "contexts", names, 1)
+	}
+	ok(t, p.QueuedCalls(ctx, "", func(job.Message) bool { return true }))
+	stop()
+	group.Wait()
+}
+
 func TestInspect(t *testing.T) {
 	p := newPool(t, Options{MaxBytes: 1 << 20})
 	p.put(t, "a", "x", nil)
@@ -178,7 +211,7 @@ func TestInspect(t *testing.T) {
 		equal(t, part.Name+" is missing", part.Missing, part.Name == "DEAD_payments")
 		equal(t, part.Name+" is unfit", part.Unfit, "")
 	}
-	equal(t, "parts", strings.Join(names, " "), "JOBS_payments CALLS_payments DEAD_payments OBJ_payments-bodies KV_payments KV_thence-keys")
+	equal(t, "parts", strings.Join(names, " "), "JOBS_payments CALLS_payments DEAD_payments RATES_payments OBJ_payments-bodies KV_payments KV_thence-keys")
 	jobs, calls := parts[0], parts[1]
 	equal(t, "messages", jobs.Messages, 1)
 	equal(t, "bound of the jobs", jobs.Bound, 1<<20)

@@ -136,11 +136,17 @@ func (p *Pool) Waiting(ctx context.Context) (map[string]uint64, error) {
 }
 
 // QueuedCalls hands the messages of the calls stream to fn, calls and then timers of retries, each oldest first, until
-// fn returns false. context is a context's name, or empty for all. It does not take them from those who perform them.
+// fn returns false. context is a context's name, or empty for all. Those that come while it runs are left out, so that it
+// ends. It does not take them from those who perform them.
 func (p *Pool) QueuedCalls(ctx context.Context, context string, fn func(job.Message) bool) error {
 	if context == "" {
 		context = "*"
 	}
+	s, err := p.js.Stream(ctx, job.CallsStream(p.Name))
+	if err != nil {
+		return p.readError(err)
+	}
+	last := s.CachedInfo().State.LastSeq
 	for _, kind := range []string{".call.*", ".retry.*"} {
 		for from := uint64(1); ; {
 			m, err := p.fromLeader(ctx, job.CallsStream(p.Name), getRequest{Seq: from, NextFor: p.Name + "." + context + kind})
@@ -149,6 +155,9 @@ func (p *Pool) QueuedCalls(ctx context.Context, context string, fn func(job.Mess
 			}
 			if err != nil {
 				return err
+			}
+			if m.Sequence > last {
+				break
 			}
 			if !fn(m) {
 				return nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -41,6 +42,9 @@ func (p *Pool) scan(ctx context.Context, stream string, config jetstream.Consume
 	}
 	config.AckPolicy, config.MemoryStorage, config.Replicas, config.InactiveThreshold = jetstream.AckNonePolicy, true, 1, scanInactive
 	w := &scan{pool: p, stream: stream, config: config, last: s.CachedInfo().State.LastSeq, fn: fn}
+	if config.DeliverPolicy == jetstream.DeliverLastPerSubjectPolicy {
+		w.last = math.MaxUint64 // what was written since then takes the place of what was there
+	}
 	return w.run(ctx)
 }
 
@@ -79,7 +83,7 @@ func (s *scan) walk(ctx context.Context) (done bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	pending := c.CachedInfo().NumPending
+	pending := c.CachedInfo().NumPending // what comes after it was made is not counted, and is left out
 	for next := uint64(1); pending > 0; {
 		var n int
 		n, pending, err = s.take(c, next, pending)
@@ -114,7 +118,7 @@ func (s *scan) take(c jetstream.Consumer, next, pending uint64) (n int, left uin
 			return n, pending, errNothing
 		}
 		n++
-		pending = meta.NumPending
+		pending = min(pending-1, meta.NumPending)
 		if meta.Sequence.Stream <= s.at {
 			continue // by an earlier consumer
 		}

@@ -33,6 +33,7 @@ type Config struct {
 	Pacing    Pacing                            // how fast services are called; nil: as fast as calls are handed out
 	Transport http.RoundTripper                 // sends requests in place of the network; simulations have one
 	Jitter    func(time.Duration) time.Duration // a random part of a duration; default: rand.N
+	Observer  Observer                          // hears of each try; default: nobody does
 }
 
 // Streams is what a performer needs of the pool's streams. *stream.Pool is one.
@@ -70,6 +71,9 @@ const maxAge = 23 * time.Hour
 func New(c Config) *Performer {
 	if c.Jitter == nil {
 		c.Jitter = rand.N[time.Duration]
+	}
+	if c.Observer == nil {
+		c.Observer = Unobserved{}
 	}
 	return &Performer{config: c, now: time.Now, serving: map[string]*serving{}, inFlight: map[*stream.Delivery]struct{}{}}
 }

@@ -38,12 +38,17 @@ func (c *client) begin(ctx context.Context, call job.Call) *try {
 		ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { t.sent.Store(true) }})
 	}
 	ctx, t.cancel = context.WithTimeout(ctx, t.timeout)
-	request, refusal := c.request(ctx, call)
+	t.build(ctx, call)
+	return t
+}
+
+func (t *try) build(ctx context.Context, call job.Call) {
+	defer t.survive() // secrets come from whoever embeds the worker
+	request, refusal := t.client.request(ctx, call)
 	if refusal != nil {
 		t.over = &result{answer: job.Answer{Failure: refusal}}
 	}
 	t.request = request
-	return t
 }
 
 // exchange sends the request, and waits for the head of a response. It asks the transport itself: an http.Client, of

@@ -16,6 +16,7 @@ type underway struct {
 	address  job.Address
 	call     job.Call
 	try      *try
+	ended    func(outcome string) // tells the observer, once
 }
 
 // prepare takes a call up to its try, once it has its slot in the service's rate. It returns nil when there is nothing to
@@ -33,6 +34,7 @@ func (p *Performer) prepare(taking, ctx context.Context, by *serving, d *stream.
 		p.let(taking, by, d, err)
 		return nil
 	}
+	u.ended = p.config.Observer.CallSent(by.service.Name)
 	if by.service.Name == Body {
 		u.try = p.beginPart(ctx, by.client, u.call)
 	} else {
@@ -93,10 +95,12 @@ func (p *Performer) finish(taking, ctx context.Context, u *underway) {
 func (p *Performer) settle(ctx context.Context, u *underway) error {
 	got := u.try.end()
 	if ctx.Err() != nil {
+		u.ended("given_back")
 		return ctx.Err()
 	}
-	crash.Here(crash.CallSent)
 	s := u.by.service
+	u.ended(got.outcome(u.call.Attempt >= s.Attempts))
+	crash.Here(crash.CallSent)
 	p.logTry(u.address, u.call, got)
 	p.slowDown(ctx, u.by, u.delivery, got)
 	if got.retry && u.call.Attempt < s.Attempts {

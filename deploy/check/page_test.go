@@ -1,0 +1,73 @@
+package check_test
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// TestPage reads docs/kubernetes.md: its values render, and its helm and kubectl commands speak of the chart that there
+// is, of values that there are, and of objects that it makes. There is no cluster to run them on; its nats commands are
+// run by TestKubernetesPage in integration_test.
+func TestPage(t *testing.T) {
+	page := string(read(t, "../../docs/kubernetes.md"))
+	values := regexp.MustCompile("(?s)```yaml values.yaml\n(.*?)```").FindStringSubmatch(page)
+	if values == nil {
+		t.Fatal("the page has no values.yaml")
+	}
+	file := filepath.Join(t.TempDir(), "values.yaml")
+	write(t, file, values[1])
+	all := rendered(t, "thence", "thence", "--values", file)
+	validate(t, all)
+	checkPods(t, all)
+	made := map[string]bool{}
+	text := ""
+	for _, o := range all {
+		made[strings.ToLower(fmt.Sprintf("%s/%s", o.at("kind"), o.at("metadata", "name")))] = true
+		text += o.text
+	}
+	commands := 0
+	for _, block := range regexp.MustCompile("(?s)```sh\n(.*?)```").FindAllStringSubmatch(page, -1) {
+		for line := range strings.Lines(block[1]) {
+			commands++
+			checkCommand(t, strings.Fields(line), text)
+		}
+	}
+	if commands < 10 {
+		t.Errorf("the page has %d commands", commands)
+	}
+	for _, name := range regexp.MustCompile("kubectl -n thence [a-z]+ (?:status )?(job|deployment)/([a-z-]+)").FindAllStringSubmatch(page, -1) {
+		if !made[name[1]+"/"+name[2]] {
+			t.Errorf("%s: the chart makes no such thing", name[0])
+		}
+	}
+}
+
+// checkCommand checks one command of the page, as far as that goes without a cluster.
+func checkCommand(t *testing.T, words []string, rendered string) {
+	t.Helper()
+	line := strings.Join(words, " ")
+	switch words[0] {
+	case "helm":
+		if words[1] != "rollback" {
+			if _, err := os.Stat(filepath.Join("../..", words[3], "Chart.yaml")); err != nil {
+				t.Errorf("%s: %v", line, err)
+			}
+		}
+		if out, errs, ok := runHelm(t, append(words[1:], "--help")...); !ok {
+			t.Errorf("%s: %s%s", line, out, errs)
+		}
+	case "kubectl":
+		if i := strings.Index(line, "create secret generic "); i >= 0 {
+			if name := strings.Fields(line[i:])[3]; !strings.Contains(rendered, "secretName: "+name) {
+				t.Errorf("%s: nothing mounts that secret", line)
+			}
+		}
+	case "thence": // the program's own tests run these
+	default:
+		t.Errorf("%s: what is that?", line)
+	}
+}
