@@ -55,7 +55,8 @@ func (e *OpenError) Unwrap() error { return e.Err }
 //
 // A context is one line of work, so other jobs in it, and their calls, are waited for as well. Nothing is asked again
 // and again: AwaitFlow watches the context, and asks for the next job on its subject only where a commit leaves nothing
-// open. It ends with an *OpenError when ctx does, and can be called anew.
+// open. It ends with an *OpenError when ctx does, and can be called anew. A job for the own context that the stream refused until
+// it was given up (ten minutes) is a dead letter without a commit: such a flow is awaited until ctx ends, so give ctx an end.
 func (d *Dispatcher) AwaitFlow(ctx context.Context, r Receipt, each func(Report)) (Flow, error) {
 	if err := r.check(); err != nil {
 		return Flow{}, err

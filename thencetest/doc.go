@@ -4,7 +4,7 @@
 // state, the result, the calls and jobs that it asked for. [Outcome.Answer] and [Outcome.Fail] go on with what a call
 // would bring back, so that a whole flow can be followed by hand:
 //
-//	out := thencetest.Run(t, thencetest.Job{Script: "checkout", Data: order})
+//	out := thencetest.Run(t, thencetest.Job{Script: "new_customer", Scripts: os.DirFS("scripts"), Data: order})
 //	out = out.Answer(0, `{"id": "cus_1"}`)
 //	out.WantState(`{"customer_id": "cus_1", "status": "paying"}`)
 //

@@ -7,7 +7,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"go.uber.org/goleak"
 
 	"github.com/thence-dev/thence/dispatcher"
@@ -121,7 +120,7 @@ func TestOtherContexts(t *testing.T) {
 	if pool.State("other", &state); state.Told != 5 {
 		t.Errorf("state %+v", state)
 	}
-	got, err := pool.Conn().Request("test.raw", []byte(`import("context").set("raw", true)`), nats.DefaultTimeout)
+	got, err := pool.Conn().Request("test.raw", []byte(`import("context").set("raw", true)`), time.Minute)
 	if err != nil || !strings.Contains(string(got.Data), `"stream":"JOBS_test"`) {
 		t.Errorf("published by hand: %v, %v", got, err)
 	}

@@ -10,8 +10,8 @@ import (
 	"github.com/thence-dev/thence/internal/stream"
 )
 
-// completionTimeout bounds what a shell waits for when somebody presses tab.
-const completionTimeout = time.Second
+// completionTimeout bounds what a shell waits for when somebody presses tab. Tests, which have time, make it longer.
+var completionTimeout = time.Second
 
 // complete has every command's first argument completed that is, or begins with, a pool's name. Contexts are not: there
 // may be millions.

@@ -53,12 +53,22 @@ func (a *app) reach() (server string, opts []nats.Option, err error) {
 		return "", nil, err
 	}
 	server = cmp.Or(a.setting(a.connection.server, "NATS_URL"), kept.URL, defaultServer)
+	if a.named() {
+		kept.Creds, kept.NKey, kept.User, kept.Password, kept.Token, kept.JWT, kept.Seed = "", "", "", "", "", "", ""
+	}
 	who, err := a.identity(kept)
 	if err != nil {
 		return "", nil, err
 	}
 	secured, err := a.tls(kept)
 	return server, slices.Concat(kept.options(), who, secured), err
+}
+
+// named tells whether a flag or a variable says as whom to connect: then nothing of a context's identity counts, as two of them
+// can't be had.
+func (a *app) named() bool {
+	c := a.connection
+	return cmp.Or(a.setting(c.creds, "NATS_CREDS"), a.setting(c.nkey, "NATS_NKEY"), a.setting(c.user, "NATS_USER"), a.setting("", "NATS_TOKEN")) != ""
 }
 
 // identity is as whom to connect.

@@ -27,7 +27,10 @@ var update = flag.Bool("update", false, "rewrite what the scripts expect")
 
 func TestMain(m *testing.M) {
 	sandbox.Main() // the test is the program, and so are its workers' children
-	testscript.Main(m, map[string]func(){"thence": main})
+	testscript.Main(m, map[string]func(){"thence": func() {
+		completionTimeout = time.Minute
+		main()
+	}})
 }
 
 // TestScript runs the program as a user does, each script beside a NATS server of its own in $NATS_URL. Beside

@@ -26,6 +26,10 @@ func ownCPUTime() time.Duration {
 	return used
 }
 
+// unread is what a job counts as having used whose CPU time nobody has read: what passed, but never enough to make its
+// script a slow one. The machine may have stood still meanwhile, and of a long step the parent knows, see answered.
+func unread(passed time.Duration) time.Duration { return min(passed, shortRun) }
+
 // readClock makes the system call without a word to Go's scheduler, which would start another thread should it take
 // long, as on a busy machine: in a child that costs address space, and may be refused.
 func readClock(clock int32) (time.Duration, bool) {

@@ -77,15 +77,32 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-// known makes a script known to be quick.
+// known makes a script known to be quick, which on a busy machine may take more than a few runs.
 func known(t *testing.T, s *Sandbox, in scripting.Input) {
 	t.Helper()
 	in.Job.Data = []byte(`{}`)
-	for range shortRuns {
+	for start := time.Now(); !s.knows(t, in); {
+		if time.Since(start) > time.Minute {
+			t.Fatal("a brief script is not known to be quick after a minute")
+		}
 		if _, err := s.Run(t.Context(), in); err != nil {
 			t.Fatal(err)
 		}
 	}
+}
+
+// knows tells whether a script is known to be quick.
+func (s *Sandbox) knows(t *testing.T, in scripting.Input) bool {
+	t.Helper()
+	job, err := newTask(in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer job.release()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := s.scripts.byKey[job.key]
+	return c != nil && c.quick()
 }
 
 // TestOnlyTheRunningJobIsGuilty fills the children with jobs of a script known to be quick, one of which ends its
@@ -115,39 +132,36 @@ func TestOnlyTheRunningJobIsGuilty(t *testing.T) {
 	}
 }
 
-// TestJobsBehindASlowOneRunElsewhere lets a script that is known to be quick take long for one job.
+// TestJobsBehindASlowOneRunElsewhere lets a script that is known to be quick take long for one job: all others are done
+// while that still runs.
 func TestJobsBehindASlowOneRunElsewhere(t *testing.T) {
-	s := open(t, nil, Options{Logger: quiet()})
-	in := scripting.Input{Script: scripting.Script{Source: "if data.slow { for {} }\nprint(data.n)"}}
-	known(t, s, in)
-	var wg sync.WaitGroup
-	slowest := make(chan time.Duration, 100)
+	s := open(t, nil, Options{Logger: quiet(), Children: 2})
+	script := scripting.Input{Script: scripting.Script{Source: "if data.slow { for {} }\nprint(data.n)"}, Limits: patient}
+	known(t, s, script)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var slow, others sync.WaitGroup
 	for i := range 40 {
-		wg.Go(func() {
-			in := in
-			in.Job.Data = fmt.Appendf(nil, `{"n":%d,"slow":%v}`, i, i == 5)
-			in.Limits.Time = 2 * time.Second
-			start := time.Now()
-			out, err := s.Run(t.Context(), in)
-			if i == 5 {
-				if kindOf(err) != scripting.KindTimeLimit {
-					t.Errorf("the slow job: %v", err)
+		in := script
+		in.Job.Data = fmt.Appendf(nil, `{"n":%d,"slow":%v}`, i, i == 5)
+		if i == 5 {
+			in.Limits.Time = 20 * time.Second
+			slow.Go(func() {
+				if _, err := s.Run(ctx, in); !errors.Is(err, context.Canceled) {
+					t.Errorf("the slow job ended before the others: %v", err)
 				}
-				return
-			}
-			if err != nil || out.Output != fmt.Sprintf("%d\n", i) {
+			})
+			continue
+		}
+		others.Go(func() {
+			if out, err := s.Run(t.Context(), in); err != nil || out.Output != fmt.Sprintf("%d\n", i) {
 				t.Errorf("job %d: %v, %v", i, out, err)
 			}
-			slowest <- time.Since(start)
 		})
 	}
-	wg.Wait()
-	close(slowest)
-	for d := range slowest {
-		if d > time.Second {
-			t.Errorf("a job waited %s behind the slow one", d)
-		}
-	}
+	others.Wait()
+	cancel()
+	slow.Wait()
 }
 
 // TestKilledFromOutside runs a job again whose child somebody else has killed.

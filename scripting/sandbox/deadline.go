@@ -54,11 +54,15 @@ func (s *Sandbox) watch() {
 	}
 }
 
-// check looks at every child: one whose job is past its time is killed; what waits behind a job that is not short after
-// all is taken back, and runs elsewhere.
+// check looks at every child: what waits behind a job that is not short after all is taken back, and runs elsewhere; a
+// child whose job is past its time is killed. Once the sandbox is closed all are, and nothing waits.
 func (s *Sandbox) check() {
 	s.mu.Lock()
 	s.watching = false
+	if s.closed {
+		s.mu.Unlock()
+		return
+	}
 	now := time.Now()
 	passed := min(now.Sub(s.checked), checkLate)
 	for _, p := range s.processes {
@@ -83,6 +87,9 @@ func (s *Sandbox) checkProcess(p *process, now time.Time, passed time.Duration) 
 	patience := max(stallFactor*limit, stallLeast)
 	p.run.goesOn(passed, limit/stallPart)
 	switch waited := now.Sub(p.run.since); {
+	case at == 0 && !p.alone && waited > shortRun: // before any of the others: no neighbour is to die with the child
+		p.alone = true
+		s.takeBack(p)
 	case used > limit+grace:
 		p.kill(death{kind: scripting.KindTimeLimit, says: killedMessage(limit)})
 	case p.run.still > patience:
@@ -92,9 +99,6 @@ func (s *Sandbox) checkProcess(p *process, now time.Time, passed time.Duration) 
 			"and was killed", p.run.passed.Round(time.Second), used.Round(time.Millisecond))})
 	case t.left && at == 0 && waited > abandonedTime:
 		p.kill(death{kind: abandoned})
-	case at == 0 && !p.alone && waited > shortRun:
-		p.alone = true
-		s.takeBack(p)
 	}
 }
 
@@ -156,8 +160,12 @@ func (s *Sandbox) takeBack(p *process) {
 	p.jobs = slices.Delete(p.jobs, 1, len(p.jobs))
 }
 
-// again puts a task that had its turn before all others.
+// again puts a task that had its turn before all others. In a sandbox that is closed there are no turns any more.
 func (s *Sandbox) again(t *task) {
+	if s.closed {
+		s.finish(t, nil, ErrClosed)
+		return
+	}
 	s.stats.Repeated++
 	t.queued = time.Now()
 	s.queueOf(t).pushFront(t)

@@ -56,17 +56,15 @@ func (s *Sandbox) conductOf(t *task) *conduct {
 	return s.scripts.get(t.key, t.owner())
 }
 
-// refusal is the error of a task whose script, or others in whose context, have ended processes before. Of a context
-// the unknown sources are refused; those that are known to be quick go on, and the library's scripts, each of which
-// answers for itself.
+// refusal is the error of a task whose script has ended processes in its context before, or others have there. Of such
+// a context the unknown sources are refused; those that are known to be quick go on, and the library's scripts, each of
+// which answers for itself. No context pays for what a script does in another.
 func (s *Sandbox) refusal(t *task, now time.Time) error {
-	inline := t.in.Script.Source != ""
-	key, who := namedKey(t), fmt.Sprintf("this script has, in the context %q,", t.in.Job.Context)
-	if inline {
-		key, who = sourceKey(t), "this script has"
+	until, who := s.docket.until(scriptKey(t)), "this script has"
+	if t.in.Job.Context != "" {
+		who = fmt.Sprintf("this script has, in the context %q,", t.in.Job.Context)
 	}
-	until := s.docket.until(key)
-	if !until.After(now) && inline && t.in.Job.Context != "" && !t.conduct.quick() {
+	if !until.After(now) && t.in.Script.Source != "" && t.in.Job.Context != "" && !t.conduct.quick() {
 		until, who = s.docket.until(contextKey(t)), fmt.Sprintf("scripts in the context %q have", t.in.Job.Context)
 	}
 	if !until.After(now) {
@@ -116,9 +114,7 @@ func (s *Sandbox) queueOf(t *task) *fairQueue {
 }
 
 // inQuarantine tells whether a task's script runs one at a time.
-func (s *Sandbox) inQuarantine(t *task) bool {
-	return t.in.Script.Source == "" && s.docket.until(libraryKey(t)).After(t.queued)
-}
+func (s *Sandbox) inQuarantine(t *task) bool { return s.docket.until(sharedKey(t)).After(t.queued) }
 
 // withdraw takes a task back whose caller waits no longer. One that runs goes on for a moment, see check.
 func (s *Sandbox) withdraw(t *task) {

@@ -126,14 +126,18 @@ func (s *Sandbox) answered(p *process, d *wire.Done) error {
 	}
 	t := p.jobs[0]
 	p.size -= t.size
-	t.spent += d.Took
+	took := d.Took
+	if p.run.number == t.number {
+		took = max(took, p.run.spent) // in one long step the child's watch may not come to look
+	}
+	t.spent += took
 	p.jobs = slices.Delete(p.jobs, 0, 1)
 	p.idle()
 	p.run = progress{number: p.run.number}
 	p.retired = p.retired || d.Retire
 	s.stats.Jobs++
 	known := t.conduct.quick()
-	if t.conduct.ran(d.Took); !known && t.conduct.quick() {
+	if t.conduct.ran(took); !known && t.conduct.quick() {
 		s.sort(t.key)
 	}
 	var err error

@@ -61,7 +61,7 @@ func TestFairQueue(t *testing.T) {
 // proves buy no turns. Those of another context that nobody knows take turns with them, and those that are known to be
 // quick do not wait for them.
 func TestSlowContextDelaysOnlyItself(t *testing.T) {
-	s := open(t, nil, Options{Logger: quiet()})
+	s := open(t, nil, Options{Logger: quiet(), Children: 2})
 	good := scripting.Input{Script: scripting.Script{Source: `print("good")`}, Job: scripting.Job{Caller: "brief", Context: "brief"}, Limits: patient}
 	known(t, s, good)
 	var slow sync.WaitGroup

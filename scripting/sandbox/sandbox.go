@@ -19,9 +19,9 @@
 // which permissions of NATS bind; that of a caller is what somebody says, and counts for nothing here. A script that is
 // known to be quick shares a child with others of its kind. Any other runs alone in its child, and such scripts never
 // hold all children, so that slow ones, or those that kill, delay each other but not the quick ones. A job is blamed only
-// for what happens while it is alone in its child: a source that ends two processes within a minute is refused for a
-// while, and so are the unknown sources of the context that sent it. A script of the library is refused in that context
-// alone; when it does so in several, it runs one at a time.
+// for what happens while it is alone in its child: a script that ends two processes within a minute is refused in that
+// context for a while, and so are the unknown sources there. Other contexts do not pay for it; when it ends processes in
+// several, it runs one at a time.
 package sandbox
 
 import (

@@ -159,7 +159,7 @@ func TestContextEnds(t *testing.T) {
 }
 
 func TestClose(t *testing.T) {
-	s := open(t, nil, Options{Logger: quiet()})
+	s := open(t, nil, Options{Logger: quiet(), Children: 2})
 	failed := make(chan error, 10)
 	for range cap(failed) {
 		go func() {
@@ -195,7 +195,7 @@ func TestMainIsMissing(t *testing.T) {
 }
 
 func TestQueueIsBounded(t *testing.T) {
-	s := open(t, nil, Options{Queue: 4, Logger: quiet()})
+	s := open(t, nil, Options{Queue: 4, Logger: quiet(), Children: 2})
 	ctx, cancel := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
 	busy := make(chan error, 20)

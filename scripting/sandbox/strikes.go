@@ -37,24 +37,19 @@ func (s *strikes) forgotten() time.Time {
 	return end
 }
 
-// docket keeps strikes by key: of sources, of the library's scripts each in its context, of contexts, and, by contexts,
-// of the library's scripts. An entry costs whoever makes it a process, and at most two of them are to be had in a
-// minute in one context. The zero docket is empty.
+// docket keeps strikes by key: of scripts each in its context, of contexts, and, by contexts, of scripts wherever they
+// run. Entries cost whoever makes them a process, of which those of sources are at most two a minute in one context. The
+// zero docket is empty.
 type docket map[string]*strikes
 
-func sourceKey(t *task) string  { return "source " + t.key }
+func scriptKey(t *task) string  { return "script " + t.key + " " + t.context() }
 func contextKey(t *task) string { return "context " + t.context() }
-func namedKey(t *task) string   { return "named " + t.in.Script.Name + " " + t.context() }
-func libraryKey(t *task) string { return "library " + t.in.Script.Name }
+func sharedKey(t *task) string  { return "shared " + t.key }
 
 // strike counts the death of a process against the task that was alone in it.
 func (d *docket) strike(t *task, now time.Time) {
-	if t.in.Script.Source != "" {
-		d.entry(sourceKey(t), now).add(now, "")
-	} else {
-		d.entry(namedKey(t), now).add(now, "")
-		d.entry(libraryKey(t), now).add(now, t.context())
-	}
+	d.entry(scriptKey(t), now).add(now, "")
+	d.entry(sharedKey(t), now).add(now, t.context())
 	d.entry(contextKey(t), now).add(now, "")
 }
 

@@ -133,9 +133,9 @@ func in(context string, in scripting.Input) scripting.Input {
 	return in
 }
 
-// TestKillerIsRefused has one source kill twice: it is refused everywhere, and so are unknown sources of its context,
-// whatever caller they name; but not what is known to be quick there, nor the library's scripts, nor any other context,
-// though the killer has named its caller.
+// TestKillerIsRefused has one source kill twice: it is refused in its context, and so are unknown sources there, whatever
+// caller they name; but not what is known to be quick there, nor the library's scripts, nor anything in another context,
+// the same source included, though the killer has named its caller.
 func TestKillerIsRefused(t *testing.T) {
 	s := open(t, newLibrary(t, map[string]string{"named": `print("named")`}), Options{Logger: quiet()})
 	run := func(context, caller string, what scripting.Input) error {
@@ -151,11 +151,13 @@ func TestKillerIsRefused(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for _, context := range []string{"dark", "light"} {
-		err := run(context, "bob", fault("exit"))
-		if kindOf(err) != KindRefused || !strings.Contains(err.Error(), "is refused until "+time.Now().UTC().Format("2006-")) {
-			t.Errorf("a source that has killed twice, in %s: %v", context, err)
-		}
+	err := run("dark", "bob", fault("exit"))
+	if kindOf(err) != KindRefused || !strings.Contains(err.Error(), `in the context "dark"`) ||
+		!strings.Contains(err.Error(), "is refused until "+time.Now().UTC().Format("2006-")) {
+		t.Errorf("a source that has killed twice there: %v", err)
+	}
+	if err := run("light", "alice", fault("exit")); kindOf(err) != KindCrash {
+		t.Errorf("the same source in another context: %v, want it to run", err)
 	}
 	fresh := scripting.Input{Script: scripting.Script{Source: `print("fresh")`}, Limits: patient}
 	if err := run("dark", "carol", fresh); kindOf(err) != KindRefused || !strings.Contains(err.Error(), `context "dark"`) {
@@ -169,17 +171,27 @@ func TestKillerIsRefused(t *testing.T) {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
-	if stats := s.Stats(); stats.Refused != 3 || stats.Killed[KindCrash] != 2 {
+	if stats := s.Stats(); stats.Refused != 2 || stats.Killed[KindCrash] != 3 {
 		t.Errorf("%+v", stats)
 	}
 }
 
-// TestLibraryScriptThatKills: one that kills by the data of one context is refused there, and nowhere else; when it does
-// so in several contexts it runs one at a time, and everybody is still answered.
-func TestLibraryScriptThatKills(t *testing.T) {
-	s := open(t, newLibrary(t, map[string]string{"named": `print(data.n)`}), Options{Logger: quiet(), Children: 3})
+// TestScriptThatKillsInOneContext: one that kills by the data of one context is refused there, and nowhere else; when it
+// does so in several contexts it runs one at a time, and everybody is still answered.
+func TestScriptThatKillsInOneContext(t *testing.T) {
+	const source = `print(data.n)`
+	library := newLibrary(t, map[string]string{"named": source})
+	for kind, script := range map[string]scripting.Script{
+		"of the library": {Name: "named"}, "inline": {Name: "faulty by data", Source: source},
+	} {
+		t.Run(kind, func(t *testing.T) { killsInOneContext(t, library, script) })
+	}
+}
+
+func killsInOneContext(t *testing.T, library *scripting.Library, script scripting.Script) {
+	s := open(t, library, Options{Logger: quiet(), Children: 3})
 	run := func(context, data string) error {
-		what := in(context, scripting.Input{Script: scripting.Script{Name: "named"}, Limits: patient})
+		what := in(context, scripting.Input{Script: script, Limits: patient})
 		what.Job.Data = []byte(data)
 		_, err := s.Run(t.Context(), what)
 		return err
@@ -196,11 +208,11 @@ func TestLibraryScriptThatKills(t *testing.T) {
 	if err := run("light", serve); err != nil {
 		t.Errorf("in another context: %v", err)
 	}
-	if s.quarantined("named") {
+	if s.quarantined(t, script) {
 		t.Error("it is in quarantine for what one context did")
 	}
-	if err := run("dusk", kill); kindOf(err) != KindCrash || !s.quarantined("named") {
-		t.Errorf("in a second context: %v; in quarantine: %v", err, s.quarantined("named"))
+	if err := run("dusk", kill); kindOf(err) != KindCrash || !s.quarantined(t, script) {
+		t.Errorf("in a second context: %v; in quarantine: %v", err, s.quarantined(t, script))
 	}
 	var wg sync.WaitGroup
 	var most atomic.Int64
@@ -209,7 +221,7 @@ func TestLibraryScriptThatKills(t *testing.T) {
 			if err := run(fmt.Sprint("good ", i), serve); err != nil {
 				t.Errorf("in quarantine: %v", err)
 			}
-			most.Store(max(most.Load(), s.holding("named")))
+			most.Store(max(most.Load(), s.holding(script.Name)))
 		})
 	}
 	wg.Wait()
@@ -218,14 +230,20 @@ func TestLibraryScriptThatKills(t *testing.T) {
 	}
 }
 
-// quarantined tells whether a library script runs one at a time.
-func (s *Sandbox) quarantined(name string) bool {
+// quarantined tells whether a script runs one at a time.
+func (s *Sandbox) quarantined(t *testing.T, script scripting.Script) bool {
+	t.Helper()
+	job, err := newTask(scripting.Input{Script: script})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer job.release()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.docket.until("library " + name).After(time.Now())
+	return s.inQuarantine(job)
 }
 
-// holding is how many jobs of a library script the children have.
+// holding is how many jobs of a script the children have.
 func (s *Sandbox) holding(name string) (n int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

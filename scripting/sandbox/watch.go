@@ -58,14 +58,15 @@ func (w *watch) begin(number uint64, limit time.Duration, exact bool) context.Co
 	return ctx
 }
 
-// end says that no job runs, and returns what the last one has used.
+// end says that no job runs, and returns what the last one has used: as far as that is known, of one that ended before
+// the first look.
 func (w *watch) end() (used time.Duration, peak uint64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.busy = false
 	w.c.page.running().Store(0)
 	if w.used < 0 {
-		return time.Since(w.start), w.peak
+		return unread(time.Since(w.start)), w.peak
 	}
 	return ownCPUTime() - w.used, w.peak
 }

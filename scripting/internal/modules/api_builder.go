@@ -128,7 +128,7 @@ func (b *builder) with(p apitable.Prop, v tengo.Object) (tengo.Object, error) {
 	if _, err := f.fit(p.Type, v); err != nil {
 		return nil, below(p.Name, err)
 	}
-	more.params.Set(p.Name, v)
+	more.params.Set(p.Name, v.Copy())
 	return &more, nil
 }
 
