@@ -54,12 +54,12 @@ func (b *brake) learn(s stream.ServiceState, now time.Time) {
 	b.slow, b.limit = s.Slowdown, s.Limit
 }
 
-// ended counts the end of a try, and tells whether the consumer is to be looked at: since the breaker is to open, or since
-// more calls may be handed out. Who is told so calls looked afterwards. A call that was handed out before the last pause says
-// nothing about how the API is now.
-func (b *brake) ended(how end, handedOut uint64, why string, now time.Time) (opens, rises bool) {
+// ended counts the end of a try, and tells whether the consumer is to be looked at: since so many tries failed that the
+// breaker may be to open, which is 0 where it is not, or since more calls may be handed out. Who is told so calls looked
+// afterwards. A call that was handed out before the last pause says nothing about how the API is now.
+func (b *brake) ended(how end, handedOut uint64, why string, now time.Time) (failed int, rises bool) {
 	if how == endsNeither {
-		return false, false
+		return 0, false
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -68,30 +68,29 @@ func (b *brake) ended(how end, handedOut uint64, why string, now time.Time) (ope
 		b.lastError, b.lastFail = why, now
 	}
 	if b.slow != nil && handedOut <= b.slow.After {
-		return false, false
+		return 0, false
 	}
 	b.ends.add(now, how == endsBadly)
 	if how == endsBadly {
-		opens = !b.breaker.Off && b.tooMany(now)
+		failed = b.tooMany(now)
 	} else if b.slow != nil {
 		b.succeeded++
 		rises = b.succeeded >= max(1, b.limit/8) // others see ends, too: the consumer says how many there were
 	}
 	if b.looking {
-		return false, false
+		return 0, false
 	}
-	b.looking = opens || rises
-	return opens, rises
+	b.looking = failed > 0 || rises
+	return failed, rises
 }
 
-// tooMany tells whether so many tries failed that the breaker is to open. While few calls are handed out, few are enough.
-func (b *brake) tooMany(now time.Time) bool {
-	need := b.breaker.Failures
-	if b.slow != nil && b.limit > 0 {
-		need = min(need, b.limit)
-	}
+// tooMany is how many tries failed, where that is enough for the breaker to open as far as is known, and else 0.
+func (b *brake) tooMany(now time.Time) int {
 	tries, failed := b.ends.count(now)
-	return failed >= need && 2*failed >= tries
+	if b.breaker.Off || failed < b.breaker.enough(b.slow, b.limit) || 2*failed < tries {
+		return 0
+	}
+	return failed
 }
 
 // asks tells whether a pause that an API asks for is to be made: since none that is as long is known.

@@ -87,10 +87,19 @@ func slowed(s *stream.ServiceState, by string, wait time.Duration, why string) {
 	d.By, d.Until, d.After, d.Done, d.Error = by, s.PausedUntil, s.HandedOut, s.Done, cut(why, maxSlowdownError)
 }
 
-// opening opens the breaker, unless the service is paused by then: somebody else was first.
-func (b Breaker) opening(why string, jitter func(time.Duration) time.Duration) func(*stream.ServiceState) bool {
+// enough is how many failures open the breaker. While a slowdown has few calls handed out, few are enough.
+func (b Breaker) enough(slow *stream.Slowdown, limit int) int {
+	if slow != nil && limit > 0 {
+		return min(b.Failures, limit)
+	}
+	return b.Failures
+}
+
+// opening opens the breaker for so many failures, unless the service is paused by then: somebody else was first. Whether
+// they are enough is asked again: the slowdown for which they seemed to be may long be over.
+func (b Breaker) opening(failed int, why string, jitter func(time.Duration) time.Duration) func(*stream.ServiceState) bool {
 	return func(s *stream.ServiceState) bool {
-		if !s.PausedUntil.IsZero() {
+		if !s.PausedUntil.IsZero() || failed < b.enough(s.Slowdown, s.Limit) {
 			return false
 		}
 		times := 1

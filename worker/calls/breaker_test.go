@@ -245,13 +245,40 @@ func TestPauses(t *testing.T) {
 	}
 }
 
+// TestSlowdownLongOver: what a worker knows of a slowdown may be old. That few failures are enough while it lasts is decided by
+// how the consumer is.
+func TestSlowdownLongOver(t *testing.T) {
+	now := time.Now()
+	slow := &stream.Slowdown{After: 10, MaxInFlight: 1000, Limit: 1}
+	b := newBrake(Breaker{}.withDefaults())
+	b.learn(stream.ServiceState{Now: now, Limit: 1, HandedOut: 10, Slowdown: slow}, now)
+	later := now.Add(2 * time.Hour)
+	failed, _ := b.ended(endsBadly, 5000, "500", later)
+	equal(t, "failures for which the consumer is looked at", failed, 1)
+	none := func(time.Duration) time.Duration { return 0 }
+	for what, test := range map[string]struct {
+		state  stream.ServiceState
+		failed int
+		opens  bool
+	}{
+		"one, and it is over":      {stream.ServiceState{Limit: 1000}, failed, false},
+		"many, and it is over":     {stream.ServiceState{Limit: 1000}, b.breaker.Failures, true},
+		"one, and it is the probe": {stream.ServiceState{Limit: 1, Slowdown: slow}, failed, true},
+		"one of four":              {stream.ServiceState{Limit: 4, Slowdown: slow}, failed, false},
+		"somebody else was first":  {stream.ServiceState{Limit: 1, Slowdown: slow, PausedUntil: later}, failed, false},
+	} {
+		test.state.Now = later
+		equal(t, what, b.breaker.opening(test.failed, "500", none)(&test.state), test.opens)
+	}
+}
+
 // TestWindow: failures count within the window, where they are half of the tries or more.
 func TestWindow(t *testing.T) {
 	now := time.Now()
 	b := newBrake(Breaker{Failures: 3, Window: 10 * time.Second})
 	end := func(how end) (opens bool) {
-		opens, _ = b.ended(how, 1, "why", now)
-		return opens
+		failed, _ := b.ended(how, 1, "why", now)
+		return failed > 0
 	}
 	equal(t, "one", end(endsBadly), false)
 	equal(t, "two", end(endsBadly), false)

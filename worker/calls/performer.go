@@ -244,14 +244,19 @@ func (p *Performer) retryLater(ctx context.Context, a job.Address, call job.Call
 	return p.answer(ctx, a, call, got.answer)
 }
 
+// postponed is how long a call is put off at most. A timer that is due before the pause ends hands the call to the paused
+// consumer, which keeps it for as long as need be; one that is due later would outlast a pause that an operator cuts short.
+const postponed = time.Second
+
 // postpone puts a call off that got its slot while its service is paused. It leaves the consumer's hands for that: given back it
 // would be handed out again beside the one call that may be.
 func (p *Performer) postpone(ctx context.Context, by *serving, a job.Address, call job.Call) (bool, error) {
-	until := by.brake.paused(p.now())
+	now := p.now()
+	until := by.brake.paused(now)
 	if by.pacer == nil || until.IsZero() {
 		return false, nil
 	}
-	return p.later(ctx, a, call, until)
+	return p.later(ctx, a, call, now.Add(min(until.Sub(now), postponed)))
 }
 
 // later puts a call on the server's timer, and lets go of it: nobody waits, and the wait takes no place among the calls in

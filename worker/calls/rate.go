@@ -84,6 +84,7 @@ const (
 	ahead   = 500 * time.Millisecond // slots are reserved that begin within that time
 	tooLate = 250 * time.Millisecond // after its begin a slot is thrown away
 	resync  = time.Minute            // then the server is asked for its time again, before the next reservation
+	spare   = 256                    // slots that were given back and not taken yet; of more, few would be before they are too late
 	askew   = 5 * time.Second        // how much the clocks of a cluster's servers, and what workers know of them, may differ
 )
 
@@ -105,6 +106,8 @@ type pacer struct {
 	waiting atomic.Int64 // calls that wait for a slot, or for theirs to begin
 	wanting atomic.Int64 // of them, those that have none
 
+	returned chan time.Time // slots whose calls were not sent, for who has the turn
+
 	turn  chan struct{} // holds a token; who has it may use what follows
 	slots []time.Time   // reserved, by this worker's monotonic clock, first to begin first
 	mark  stream.RateMark
@@ -123,34 +126,45 @@ func newPacer(s Service, marks Marks, jitter func(time.Duration) time.Duration) 
 	if s.Rate.Calls == 0 || marks == nil {
 		return nil
 	}
-	p := &pacer{service: s.Name, rate: s.Rate, marks: marks, jitter: jitter, turn: make(chan struct{}, 1)}
+	p := &pacer{service: s.Name, rate: s.Rate, marks: marks, jitter: jitter, turn: make(chan struct{}, 1), returned: make(chan time.Time, spare)}
 	p.turn <- struct{}{}
 	return p
 }
 
-// wait returns when a call may begin, and an error when ctx has ended or the mark can't be moved. Calls get their slots in the
+// wait returns a call's slot when it may begin, and an error when ctx has ended or the mark can't be moved. Calls get their slots in the
 // order in which they come, within this worker. Without a pacer there is nothing to wait for.
-func (p *pacer) wait(ctx context.Context) error {
+func (p *pacer) wait(ctx context.Context) (time.Time, error) {
 	if p == nil {
-		return nil
+		return time.Time{}, nil
 	}
 	p.waiting.Add(1)
 	defer p.waiting.Add(-1)
 	for {
 		slot, err := p.take(ctx)
 		if err != nil {
-			return err
+			return slot, err
 		}
 		if err := pause(ctx, time.Until(slot)); err != nil {
-			return err
+			return slot, err
 		}
 		if time.Since(slot) <= tooLate {
-			return nil
+			return slot, nil
 		}
 	}
 }
 
-// take takes a slot that was reserved, or reserves some.
+// giveBack leaves a slot that wait returned to the next call, since nothing was sent in it.
+func (p *pacer) giveBack(slot time.Time) {
+	if p == nil {
+		return
+	}
+	select {
+	case p.returned <- slot:
+	default: // nobody has taken any for long
+	}
+}
+
+// take takes a slot that was given back or reserved, or reserves some.
 func (p *pacer) take(ctx context.Context) (time.Time, error) {
 	p.wanting.Add(1)
 	defer p.wanting.Add(-1)
@@ -160,20 +174,49 @@ func (p *pacer) take(ctx context.Context) (time.Time, error) {
 		return time.Time{}, ctx.Err()
 	}
 	defer func() { p.turn <- struct{}{} }()
-	for len(p.slots) > 0 && time.Since(p.slots[0]) > tooLate {
-		p.slots = p.slots[1:]
-	}
-	for len(p.slots) == 0 {
+	for {
+		if slot, ok := p.first(); ok {
+			return slot, nil
+		}
 		if err := p.reserve(ctx); err != nil {
 			return time.Time{}, err
 		}
 	}
-	slot := p.slots[0]
-	p.slots = p.slots[1:]
-	return slot, nil
 }
 
-// reserve moves the mark, once its slots are near. It reserves none when another worker was first.
+// first takes the first slot that is not too late, if there is one. Those that were given back are before the others.
+func (p *pacer) first() (slot time.Time, ok bool) {
+	for {
+		select {
+		case slot = <-p.returned:
+		default:
+			if len(p.slots) == 0 {
+				return time.Time{}, false
+			}
+			slot, p.slots = p.slots[0], p.slots[1:]
+		}
+		if time.Since(slot) <= tooLate {
+			return slot, true
+		}
+	}
+}
+
+// rest waits for d, until a slot is given back, or until ctx ends.
+func (p *pacer) rest(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case slot := <-p.returned:
+		p.slots = append(p.slots, slot) // reserve has none
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// reserve moves the mark, once its slots are near. It reserves none when another worker was first, or a slot is given back.
 func (p *pacer) reserve(ctx context.Context) error {
 	if err := p.prepare(ctx); err != nil {
 		return err
@@ -183,7 +226,7 @@ func (p *pacer) reserve(ctx context.Context) error {
 	begin := p.rate.begin(p.mark.Next, now)
 	if near := begin.Add(-p.rate.early() - ahead); near.After(now) {
 		p.known = false // others move it meanwhile
-		return pause(ctx, near.Sub(now))
+		return p.rest(ctx, near.Sub(now))
 	}
 	next := p.mark
 	next.Next = begin.Add(time.Duration(n) * p.rate.distance()).UTC()

@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/thence-dev/thence/internal/job"
 	"github.com/thence-dev/thence/internal/stream"
 )
 
@@ -103,7 +104,7 @@ func paced(t *testing.T, m *memory, rate Rate, workers, n int) []time.Time {
 		p := newPacer(Service{Name: "acme", Rate: rate}, pacing{m}, rand.N[time.Duration])
 		for range n / workers {
 			group.Go(func() {
-				if err := p.wait(t.Context()); err != nil {
+				if _, err := p.wait(t.Context()); err != nil {
 					t.Error(err)
 				}
 				mu.Lock()
@@ -222,6 +223,73 @@ func TestPauseWhileWaiting(t *testing.T) {
 		t.Errorf("%d requests came during the pause", api.early)
 	}
 	equal(t, "requests", len(api.asked), 21)
+}
+
+// shut is a Pacing by which every service is paused for as long as an operator who says no end pauses it.
+type shut struct{ pacing }
+
+func (shut) Service(context.Context, string) (stream.ServiceState, error) {
+	now := time.Now()
+	return stream.ServiceState{Now: now, PausedUntil: now.Add(100 * 365 * 24 * time.Hour)}, nil
+}
+
+// TestResumeWhileWaiting: what got its slot during a pause without an end is on a timer for a short while, and goes on when the
+// service does.
+func TestResumeWhileWaiting(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	url := serve(t, &arrivals{})
+	p := r.performer(t, Service{Name: "acme", URL: url, AllowPrivate: true, Rate: Rate{Calls: 100, Per: time.Second}})
+	p.config.Pacing = shut{pacing{r.pool}}
+	run(t, p)
+	o := r.open(t, "a", "acme", job.Request{Method: "GET", URL: url})
+	if wait := time.Until(r.timer(t)); wait > postponed {
+		t.Fatalf("the call is on a timer for %s, want at most %s", wait, postponed)
+	}
+	p.served("acme").brake.learn(stream.ServiceState{Now: time.Now()}, time.Now())
+	equal(t, "status", o.answer(t).Status, 200)
+}
+
+// TestClosedCallGivesItsSlotBack: a call that is not sent uses up nothing of the rate.
+func TestClosedCallGivesItsSlotBack(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	p := r.performer(t, Service{Name: "acme", URL: "https://api.acme.example", Rate: Rate{Calls: 1, Per: time.Hour}})
+	ok(t, p.Open(r.ctx))
+	t.Cleanup(p.Close)
+	o := r.prepare(t, "a", "acme", job.Request{Method: "GET", URL: "https://api.acme.example"})
+	o.commit(t, false)
+	o.publish(t)
+	by := p.served("acme")
+	d := must(by.taking.Next())(t)
+	p.hold(by, d)
+	equal(t, "nothing is sent", p.prepare(r.ctx, r.ctx, by, d) == nil, true)
+	equal(t, "slots given back", len(by.pacer.returned), 1)
+}
+
+// TestSlotGivenBack: a slot that is given back goes to the call that waits for the next one, which may be far, unless it is too
+// late by then.
+func TestSlotGivenBack(t *testing.T) {
+	for late, want := range map[time.Duration]time.Duration{0: 0, tooLate: tooLate, tooLate + time.Millisecond: time.Hour} {
+		synctest.Test(t, func(t *testing.T) {
+			m := &memory{late: func() time.Duration { return 0 }}
+			p := newPacer(Service{Name: "acme", Rate: Rate{Calls: 1, Per: time.Hour}}, pacing{m}, rand.N[time.Duration])
+			slot := must(p.wait(t.Context()))(t)
+			var took time.Duration
+			var next sync.WaitGroup
+			next.Go(func() {
+				if _, err := p.wait(t.Context()); err != nil {
+					t.Error(err)
+				}
+				took = time.Since(slot)
+			})
+			synctest.Wait() // it rests until the next slot is near
+			ok(t, pause(t.Context(), late))
+			p.giveBack(slot)
+			next.Wait()
+			equal(t, "the next call begins after", took, want)
+		})
+	}
 }
 
 func TestParseRate(t *testing.T) {

@@ -27,15 +27,15 @@ func (p *Performer) slowDown(ctx context.Context, by *serving, d *stream.Deliver
 	if p.config.Pacing == nil {
 		return
 	}
-	opens, rises := by.brake.ended(endOf(got), d.HandedOut, why(got), p.now())
+	failed, rises := by.brake.ended(endOf(got), d.HandedOut, why(got), p.now())
 	wait := min(got.after, longestPause)
 	switch status := got.answer.Status; {
 	case wait > 0 && (status == http.StatusTooManyRequests || status == http.StatusServiceUnavailable):
-		if by.brake.asks(p.now().Add(wait)) || opens || rises {
+		if by.brake.asks(p.now().Add(wait)) || failed > 0 || rises {
 			p.repace(ctx, by, asking(wait, why(got)))
 		}
-	case opens:
-		p.repace(ctx, by, by.service.Breaker.opening(why(got), p.config.Jitter))
+	case failed > 0:
+		p.repace(ctx, by, by.service.Breaker.opening(failed, why(got), p.config.Jitter))
 	case rises:
 		p.repace(ctx, by, raising)
 	}

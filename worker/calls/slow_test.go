@@ -140,13 +140,14 @@ func TestRetryAfterIsFollowed(t *testing.T) {
 				w.Header().Set("Retry-After", test.header)
 				w.WriteHeader(test.status)
 			}))
-			run(t, r.performer(t, Service{Name: "acme", URL: url, AllowPrivate: true, Backoff: time.Second, MaxWait: time.Second, MaxAge: 5 * time.Hour}))
+			stop := run(t, r.performer(t, Service{Name: "acme", URL: url, AllowPrivate: true, Backoff: time.Second, MaxWait: time.Second, MaxAge: 5 * time.Hour}))
 			o := r.open(t, "a", "acme", job.Request{Method: "GET", URL: url})
 			if test.wait == 0 {
 				equal(t, "status", o.failure(t, job.FailureHTTP, 1).Status, test.status)
 			} else {
 				near(t, "the call's wait", time.Until(r.timer(t)), test.wait)
 			}
+			stop() // the pool is slowed down after what came of the call is stored
 			s := must(r.pool.Service(r.ctx, "acme"))(t)
 			if test.pause == 0 {
 				equal(t, "paused until", s.PausedUntil, time.Time{})
@@ -155,6 +156,38 @@ func TestRetryAfterIsFollowed(t *testing.T) {
 			near(t, "the pool's pause", s.PausedUntil.Sub(s.Now), test.pause)
 		})
 	}
+}
+
+// stuck is a Pacing whose changes are not answered, as while the API has no leader.
+type stuck struct {
+	Pacing
+	asked chan struct{}
+}
+
+func (s stuck) ChangeCalls(ctx context.Context, _ string, _ func(*stream.ServiceState) bool) (stream.ServiceState, bool, error) {
+	s.asked <- struct{}{}
+	<-ctx.Done()
+	return stream.ServiceState{}, false, ctx.Err()
+}
+
+// TestAnswerBeforeTheBrake: a worker that ends while it changes how fast a service is called has stored what the API answered.
+func TestAnswerBeforeTheBrake(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	url := serve(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Retry-After", "1")
+		w.WriteHeader(http.StatusTooManyRequests)
+	}))
+	s := Service{Name: "bank", URL: url, AllowPrivate: true, Never: true}
+	p := r.performer(t, s)
+	pacing := stuck{r.pool, make(chan struct{}, 1)}
+	p.config.Pacing, p.config.Grace = pacing, time.Millisecond
+	stop := run(t, p)
+	o := r.open(t, "c", "bank", job.Request{Method: "POST", URL: url})
+	<-pacing.asked
+	stop()
+	run(t, r.performer(t, s)) // is handed the call, if that was given back
+	equal(t, "status", o.failure(t, job.FailureHTTP, 1).Status, http.StatusTooManyRequests)
 }
 
 // near wants a time that is as long as another, less what a test takes and a date leaves out.

@@ -26,11 +26,13 @@ type underway struct {
 // shrink enough while somebody waits deep in net/http.
 func (p *Performer) prepare(taking, ctx context.Context, by *serving, d *stream.Delivery) *underway {
 	u := &underway{by: by, delivery: d}
-	if err := by.pacer.wait(taking); err != nil {
+	slot, err := by.pacer.wait(taking)
+	if err != nil {
 		p.let(taking, by, d, err)
 		return nil
 	}
 	if send, err := p.look(ctx, u); !send {
+		by.pacer.giveBack(slot)
 		p.let(taking, by, d, err)
 		return nil
 	}
@@ -90,19 +92,26 @@ func (p *Performer) finish(taking, ctx context.Context, u *underway) {
 	p.let(taking, u.by, u.delivery, p.settle(ctx, u))
 }
 
-// settle puts on the stream what came of a try: the answer, or the timer of the next try. When it returns nil the
-// call's message has served; any error leaves it for another time.
+// settle ends a try. What came of it is stored before the service is slowed down: that takes requests to the server, and a
+// worker that ends meanwhile must not lose an answer that it has. When settle returns nil the call's message has served; any
+// error leaves it for another time.
 func (p *Performer) settle(ctx context.Context, u *underway) error {
 	got := u.try.end()
 	if ctx.Err() != nil {
 		u.ended("given_back")
 		return ctx.Err()
 	}
-	s := u.by.service
-	u.ended(got.outcome(u.call.Attempt >= s.Attempts))
+	u.ended(got.outcome(u.call.Attempt >= u.by.service.Attempts))
 	crash.Here(crash.CallSent)
 	p.logTry(u.address, u.call, got)
+	err := p.store(ctx, u, got)
 	p.slowDown(ctx, u.by, u.delivery, got)
+	return err
+}
+
+// store puts on the stream what came of a try: the answer, or the timer of the next try.
+func (p *Performer) store(ctx context.Context, u *underway, got result) error {
+	s := u.by.service
 	if got.retry && u.call.Attempt < s.Attempts {
 		return p.retryLater(ctx, u.address, u.call, s, got)
 	}
