@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// TestLook: a child can say that it runs a later job of those that it has, and nothing else makes its time begin anew.
-func TestLook(t *testing.T) {
+func newTestPage(t *testing.T) *page {
+	t.Helper()
 	f, err := newPageFile()
 	if err != nil {
 		t.Fatal(err)
@@ -17,7 +17,16 @@ func TestLook(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer page.close()
+	t.Cleanup(page.close)
+	return page
+}
+
+// nobody is a number that no process has.
+const nobody = 1 << 22
+
+// TestLook: a child can say that it runs a later job of those that it has, and nothing else makes its time begin anew.
+func TestLook(t *testing.T) {
+	page := newTestPage(t)
 	p := &process{proc: &os.Process{Pid: os.Getpid()}, page: page, last: 3}
 	start := time.Now()
 	for i, step := range []struct {
@@ -34,7 +43,7 @@ func TestLook(t *testing.T) {
 	if used, exact := p.look(time.Now(), 1); exact && used < 10*time.Millisecond {
 		t.Errorf("%s of CPU time after 10 ms of work", used)
 	}
-	if used, exact := cpuTime(1 << 22); exact {
+	if used, exact := cpuTime(nobody); exact {
 		t.Errorf("a process that is not there has used %s", used)
 	}
 }

@@ -76,7 +76,8 @@ func (e ending) cause() death {
 	switch {
 	case has("stack exceeds", "stack overflow"):
 		d.kind = KindStack
-	case has("out of memory", "cannot allocate memory", "failed to create new OS thread", "newosproc", "pthread_create failed"):
+	case has("out of memory", "cannot allocate memory", "failed to create new OS thread", "newosproc", "pthread_create failed",
+		"ThreadSanitizer failed to allocate"): // the last in a program built with -race
 		d.kind = KindMemory
 	case panicked:
 		d.says = "a panic in the engine, outside of the script"

@@ -127,7 +127,7 @@ func (s *Sandbox) answered(p *process, d *wire.Done) error {
 	t := p.jobs[0]
 	p.size -= t.size
 	took := d.Took
-	if p.run.number == t.number {
+	if p.alone && p.run.number == t.number {
 		took = max(took, p.run.spent) // in one long step the child's watch may not come to look
 	}
 	t.spent += took
