@@ -98,6 +98,9 @@ func (w *World) succeed(after time.Duration) {
 func (w *World) kill(p *Process) {
 	w.note(p.Name, "is killed", "", 0, 0, "")
 	w.mu.Lock()
+	if !p.life.dead {
+		close(p.killed)
+	}
 	p.life.dead, p.life.stopped = true, false
 	var mine []*request
 	for _, r := range w.parked {

@@ -23,7 +23,7 @@ func (w *World) bury() {
 	w.mu.Unlock()
 	slices.SortFunc(dying, func(a, b *Process) int { return cmp.Compare(a.number, b.number) })
 	slices.SortFunc(ended, func(a, b ending) int { return cmp.Compare(a.process.number, b.process.number) })
-	for _, p := range dying {
+	for _, p := range slices.Compact(dying) {
 		w.stats.Harms++
 		w.crash(p)
 	}

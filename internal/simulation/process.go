@@ -21,6 +21,7 @@ type Process struct {
 	world  *World
 	number int
 	kill   context.CancelFunc
+	killed chan struct{} // closed when it is killed; one that is told to end is not
 	life   processLife
 
 	// Guarded by world.mu, like all that goroutines of the process touch.
@@ -79,12 +80,13 @@ func (p *Process) Jitter(d time.Duration) time.Duration {
 	return time.Duration(h.Sum64() % uint64(max(1, d)))
 }
 
-// Die kills the process that calls it, and returns what that hears.
+// Die kills the process that calls it, and returns what that hears. It ends before the next move, not at once: what other
+// goroutines of it do at the same moment would else come before its end or after, as Go's scheduler has it.
 func (p *Process) Die() error {
 	p.world.mu.Lock()
-	defer p.world.mu.Unlock()
-	p.life.dead = true
 	p.world.dying = append(p.world.dying, p)
+	p.world.mu.Unlock()
+	<-p.killed
 	return errKilled
 }
 

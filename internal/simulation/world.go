@@ -199,7 +199,7 @@ func (w *World) spawn() {
 		return
 	}
 	ctx, kill := context.WithCancel(context.Background())
-	p := &Process{world: w, number: len(w.processes), kill: kill, handed: map[string]*try{}}
+	p := &Process{world: w, number: len(w.processes), kill: kill, killed: make(chan struct{}), handed: map[string]*try{}}
 	p.Name = fmt.Sprintf("worker-%d", p.number)
 	w.mu.Lock()
 	w.processes = append(w.processes, p)
