@@ -168,6 +168,16 @@ func TestScanGoesOn(t *testing.T) {
 	equal(t, "contexts", len(slices.Compact(names)), 3*scanBatch)
 }
 
+// What can't be read is said so, and not tried on and on.
+func TestScanThatIsRefused(t *testing.T) {
+	p := newPool(t, Options{})
+	last := jetstream.ConsumerConfig{DeliverPolicy: jetstream.DeliverLastPerSubjectPolicy} // the server wants a filter with it
+	err := p.scan(within(t), "DEAD_payments", last, nil)
+	if err == nil || !strings.Contains(err.Error(), "filter subject is not set") || strings.Contains(err.Error(), "hand out") {
+		t.Errorf("got %v", err)
+	}
+}
+
 // A context that is written all the time is in each list, and a list of calls ends while others come.
 func TestListsOfBusyPool(t *testing.T) {
 	t.Parallel()

@@ -61,6 +61,8 @@ func (s *scan) run(ctx context.Context) error {
 			return ctx.Err()
 		case s.at > at:
 			failed = 0
+		case failed > 0 && !errors.Is(err, errNothing):
+			return fmt.Errorf("read stream %s: %w", s.stream, err) // it may not be read, or not now
 		default:
 			failed++
 		}

@@ -19,7 +19,7 @@ import (
 	"github.com/thence-dev/thence/internal/stream"
 )
 
-// Config says what a Performer works with. All fields from Pause on may be left out.
+// Config says what a Performer works with. All fields from Bodies on may be left out.
 type Config struct {
 	Streams  Streams
 	Take     func(context.Context, Service) (Deliveries, error) // opens the deliveries of a service's calls
