@@ -322,14 +322,27 @@ func TestEveryFunctionHasAnExample(t *testing.T) {
 	}
 }
 
-// TestCancelledWithAnError ends a run from outside with an error of its own, which then says where the script was.
+// listened is a context that calls heard when somebody first waits for its end, which an engine does right before a script begins.
+type listened struct {
+	context.Context //nolint:containedctx // it is a context itself
+	heard           func()
+}
+
+func (l listened) Done() <-chan struct{} {
+	l.heard()
+	return l.Context.Done()
+}
+
+// TestCancelledWithAnError ends a run from outside with an error of its own, which then says where the script was: on its only line
+// of code, however soon it ends.
 func TestCancelledWithAnError(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cause := &scripting.Error{Kind: "memory", Message: "too much"}
-	stop := time.AfterFunc(10*time.Millisecond, func() { cancel(cause) })
-	defer stop.Stop()
-	_, err := scripting.NewEngine(nil).Run(ctx, scripting.Input{Script: scripting.Script{Name: "main", Source: "x := 1\nfor { x = x + 1 - 1 }"},
-		Limits: scripting.Limits{Time: time.Hour}})
+	begun := sync.OnceFunc(func() { time.AfterFunc(time.Millisecond, func() { cancel(cause) }) })
+	_, err := scripting.NewEngine(nil).Run(listened{ctx, begun}, scripting.Input{
+		Script: scripting.Script{Name: "main", Source: "// a comment\nfor x := 1; true; { x = x + 1 - 1 }"},
+		Limits: scripting.Limits{Time: time.Hour},
+	})
 	var e *scripting.Error
 	if !errors.As(err, &e) || e.Kind != "memory" || e.Message != "too much" || e.Script != "main" || e.Line != 2 {
 		t.Errorf("got %v", err)
