@@ -76,9 +76,9 @@ func namesOf(t *testing.T, err error) string {
 
 func TestCheckNamesOfOneScript(t *testing.T) {
 	engine := scripting.NewEngine(libraryOfFiles(t, map[string]string{"on_paid": ""}))
-	s := scripting.Script{Name: "main", Source: `import("http").get("https://x.example", {then: "on_payed", catch: "sibling"})`}
+	s := scripting.Script{Name: "main", Source: `import("http").get("https://x.example", {then: "on_pad", catch: "sibling"})`}
 	err := engine.CheckNames(s, "sibling")
-	want := "main:1:48: option then: there is no script \"on_payed\" in the library; did you mean \"on_paid\"?"
+	want := "main:1:48: option then: there is no script \"on_pad\" in the library; did you mean \"on_paid\"?"
 	if err == nil || !strings.HasPrefix(err.Error(), want) || strings.Contains(err.Error(), "sibling\" in") {
 		t.Errorf("got %v, want %s", err, want)
 	}

@@ -27,8 +27,11 @@ its name, "current", or a directory, which stands for what a push of it would be
 		Args: cobra.RangeArgs(2, 3),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.withPool(args[0], func(p *stream.Pool) error {
-				words := append(args[1:], "current")
-				return a.diffReleases(cmd.Context(), p, words[0], words[1])
+				to := "current"
+				if len(args) == 3 {
+					to = args[2]
+				}
+				return a.diffReleases(cmd.Context(), p, args[1], to)
 			})
 		},
 	}

@@ -64,11 +64,11 @@ func (a *app) scriptsShow() *cobra.Command {
 		Args: cobra.RangeArgs(1, 3),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.withPool(args[0], func(p *stream.Pool) error {
-				words := append(args[1:], "current", "")
-				if len(args) == 2 || len(args) == 3 {
-					words = append(args[1:], "")
+				release := "current"
+				if len(args) > 1 {
+					release = args[1]
 				}
-				return a.showRelease(cmd.Context(), p, words[0], words[1])
+				return a.showRelease(cmd.Context(), p, release, strings.Join(args[min(2, len(args)):], ""))
 			})
 		},
 	}
