@@ -51,13 +51,14 @@ func body(t testing.TB, buf []byte, want Kind) []byte {
 
 func TestRun(t *testing.T) {
 	for _, want := range []scripting.Input{{}, fullInput} {
-		buf, err := AppendRun(nil, 5, 3, AppendInput(nil, &want))
+		at := Place{Library: 2, Source: 3}
+		buf, err := AppendRun(nil, 5, at, AppendInput(nil, &want))
 		if err != nil {
 			t.Fatal(err)
 		}
-		number, slot, got, err := Run(body(t, buf, KindRun), 3)
-		if err != nil || number != 5 || slot != 3 {
-			t.Errorf("%d, %d, %v", number, slot, err)
+		number, place, got, err := Run(body(t, buf, KindRun), at)
+		if err != nil || number != 5 || place != at {
+			t.Errorf("%d, %d, %v", number, place, err)
 		}
 		if len(want.Job.Data) == 0 { // empty is the same as nil there
 			got.State, got.Job.Data, got.Job.Response, got.Job.Failure, got.Job.Tag, got.Job.Calls = nil, nil, nil, nil, nil, nil
@@ -65,8 +66,10 @@ func TestRun(t *testing.T) {
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Error(diff)
 		}
-		if _, _, _, err := Run(body(t, buf, KindRun), 2); !errors.Is(err, ErrFormat) {
-			t.Errorf("a slot that is not there: %v", err)
+		for _, most := range []Place{{1, 3}, {2, 2}} {
+			if _, _, _, err := Run(body(t, buf, KindRun), most); !errors.Is(err, ErrFormat) {
+				t.Errorf("a slot that is not there: %v", err)
+			}
 		}
 	}
 }
@@ -82,7 +85,7 @@ func TestEveryFieldTravels(t *testing.T) {
 			for i := range v.NumField() {
 				walk(path+"."+v.Type().Field(i).Name, v.Field(i))
 			}
-		case v.IsZero() && path != "Input.Script.Source": // which is defined apart from the job
+		case v.IsZero() && path != "Input.Script.Source" && path != "Input.Library": // which are defined apart from the job
 			t.Errorf("%s is not set in this test: add it to the frames and here", path)
 		}
 	}
@@ -120,6 +123,17 @@ func TestSmallFrames(t *testing.T) {
 	}
 	if _, _, err := Define(body(t, buf, KindDefine), 6); !errors.Is(err, ErrFormat) {
 		t.Error(err)
+	}
+	buf, _ = AppendLibrary(nil, 7)
+	if slot, err := Library(body(t, buf, KindLibrary), 7); slot != 7 || err != nil {
+		t.Error(slot, err)
+	}
+	if _, err := Library(body(t, buf, KindLibrary), 6); !errors.Is(err, ErrFormat) {
+		t.Error(err)
+	}
+	buf, _ = AppendReady(nil)
+	if rest := body(t, buf, KindReady); len(rest) > 0 {
+		t.Errorf("the end of a library says %q", rest)
 	}
 	layers := []Layer{{"a", true, ""}, {"b", false, "why"}}
 	buf, _ = AppendHello(nil, layers)
@@ -171,7 +185,7 @@ func TestReaderRefuses(t *testing.T) {
 
 // FuzzBodies decodes anything: what decodes can be encoded again, to the same.
 func FuzzBodies(f *testing.F) {
-	run, _ := AppendRun(nil, 5, 3, AppendInput(nil, &fullInput))
+	run, _ := AppendRun(nil, 5, Place{Source: 3}, AppendInput(nil, &fullInput))
 	done, _ := AppendDone(nil, &fullDone)
 	hello, _ := AppendHello(nil, []Layer{{"a", true, "b"}})
 	define, _ := AppendDefine(nil, 1, "x")
