@@ -78,11 +78,35 @@ fuzz: ## Run each fuzz target for FUZZTIME=10s
 		go test "$$(dirname "$$file")" -run '^$$' -fuzz "^$${func#func }\$$" -fuzztime $(FUZZTIME) </dev/null; \
 	done
 
-.PHONY: chart
-chart: ## Check deploy/: the chart's renderings against the APIs' schemas, alerts, dashboard (builds helm; UPDATE=-update)
-	go build -modfile=tools/helm.mod -o bin/helm helm.sh/helm/v4/cmd/helm
+.PHONY: chart-quick
+chart-quick: ## Check deploy/ with Helm's packages, in one process: what CI does (UPDATE=-update)
 	go build -trimpath -o bin/thence ./cmd/thence
-	cd deploy/check && go test ./... -count=1 -helm $(CURDIR)/bin/helm -thence $(CURDIR)/bin/thence $(UPDATE)
+	cd deploy/check && go vet . && go test . -count=1 -skip '^TestHelm' -thence $(CURDIR)/bin/thence $(UPDATE)
+
+.PHONY: chart
+chart: chart-quick ## The same, and with the program helm, which is built first
+	go build -modfile=tools/helm.mod -o bin/helm helm.sh/helm/v4/cmd/helm
+	cd deploy/check && go test . -count=1 -run '^TestHelm' -helm $(CURDIR)/bin/helm
+
+.PHONY: image
+image: ## Build the image with ko, for both platforms, and look into it (builds ko)
+	go build -modfile=tools/ko.mod -o bin/ko github.com/google/ko
+	cd deploy/check && go vet ./image && go test ./image -count=1 -ko $(CURDIR)/bin/ko
+
+# Kubernetes' programs tell their version to helm, which asks whether the chart is made for it.
+kubernetes := 1.37.2
+kubernetes-build := GOFLAGS=-p=1 nice go build -trimpath -ldflags "-s -w -X k8s.io/component-base/version.gitVersion=v$(kubernetes) \
+	-X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=$(word 2,$(subst ., ,$(kubernetes)))"
+
+.PHONY: cluster
+cluster: ## Apply deploy/ to a control plane that is built for it (long; what nodes do is played)
+	@mkdir -p bin/cluster
+	cd deploy/cluster && $(kubernetes-build) -modfile=kubernetes.mod -o ../../bin/cluster/etcd go.etcd.io/etcd/server/v3
+	cd deploy/cluster && $(kubernetes-build) -modfile=kubernetes.mod -o ../../bin/cluster/ \
+		k8s.io/kubernetes/cmd/{kube-apiserver,kube-controller-manager,kube-scheduler,kubectl}
+	cd deploy/cluster && $(kubernetes-build) -modfile=kwok.mod -o ../../bin/cluster/kwok sigs.k8s.io/kwok/cmd/kwok
+	go build -modfile=tools/helm.mod -o bin/cluster/helm helm.sh/helm/v4/cmd/helm
+	cd deploy/cluster && go vet . && go test . -count=1 -v -timeout 60m -bin $(CURDIR)/bin/cluster
 
 .PHONY: reproducible
 reproducible: ## Build the image's binary in two folders, and compare

@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -25,25 +26,6 @@ import (
 	"github.com/thence-dev/thence/internal/job"
 	"github.com/thence-dev/thence/internal/stream"
 )
-
-// guarded is a server with the users of deploy/nats/permissions.conf, and a worker with no more than its own.
-type guarded struct {
-	url    string
-	worker *process
-}
-
-// configured are the users of deploy/nats/permissions.conf, whose passwords are their names.
-func configured(t *testing.T) []*server.User {
-	t.Helper()
-	for role := range shownPermissions(t) {
-		t.Setenv("THENCE_"+strings.ToUpper(strings.ReplaceAll(role, "-", "_"))+"_PASSWORD", role)
-	}
-	options, err := server.ProcessConfigFile("../deploy/nats/permissions.conf")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return options.Users
-}
 
 // shownPermissions are those of subjects.md, by role.
 func shownPermissions(t *testing.T) map[string]*server.Permissions {
@@ -59,48 +41,6 @@ func shownPermissions(t *testing.T) map[string]*server.Permissions {
 	return shown
 }
 
-func newGuarded(t *testing.T, workerArgs ...string) *guarded {
-	t.Helper()
-	users := append(configured(t), &server.User{Username: "root", Password: "root"})
-	ns, err := server.NewServer(&server.Options{
-		Host: "127.0.0.1", Port: server.RANDOM_PORT, JetStream: true, StoreDir: t.TempDir(), Users: users, NoLog: true, NoSigs: true,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ns.Start()
-	t.Cleanup(func() { ns.Shutdown(); ns.WaitForShutdown() })
-	if !ns.ReadyForConnections(time.Minute) {
-		t.Fatal("the server is not ready")
-	}
-	g := &guarded{url: ns.ClientURL()}
-	t.Setenv("NATS_PASSWORD", "setup")
-	for _, pool := range []string{"payments", "payments"} { // what is there is looked at, and stays
-		if out, errs, code := cli(t, "init", "--pool", pool, "--server", g.url, "--user", "setup", "--inbox-prefix", "_INBOX_setup", "--service", "api"); code != 0 {
-			t.Fatalf("init: %s%s", out, errs)
-		}
-	}
-	args := append([]string{"worker", "--pool", "payments", "--server", g.url, "--user", "worker", "--inbox-prefix", "_INBOX_worker", "--log", "json", "--log-level", "debug"}, workerArgs...)
-	g.worker = start(t, "worker", []string{"NATS_PASSWORD=worker"}, args...)
-	g.worker.await(g.worker.ready)
-	return g
-}
-
-// as connects as one of the users.
-func (g *guarded) as(t *testing.T, user string) *nats.Conn {
-	t.Helper()
-	inbox := "_INBOX_" + user
-	if user == "root" {
-		inbox = "_INBOX"
-	}
-	nc, err := nats.Connect(g.url, nats.UserInfo(user, user), nats.CustomInboxPrefix(inbox))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(nc.Close)
-	return nc
-}
-
 // TestSubjectsPermissions compares the ready configuration, and the commands that make JWTs, with the permissions that
 // subjects.md shows.
 func TestSubjectsPermissions(t *testing.T) {
@@ -110,14 +50,14 @@ func TestSubjectsPermissions(t *testing.T) {
 		t.Fatal(err)
 	}
 	var found []string
-	for _, u := range configured(t) {
+	for _, u := range configured(t).Users {
 		found = append(found, u.Username)
 		want := shown[u.Username]
 		if want == nil || !reflect.DeepEqual(want.Publish, u.Permissions.Publish) || !reflect.DeepEqual(want.Subscribe, u.Permissions.Subscribe) {
 			t.Errorf("permissions.conf and subjects.md disagree on %s", u.Username)
 			continue
 		}
-		command := regexp.MustCompile(`(?s)\nnsc add user --name ` + u.Username + ` \\\n(.*?)(\n\n|$)`).FindSubmatch(script)
+		command := regexp.MustCompile(`(?s)\nnsc add user --name ` + u.Username + ` --account ` + u.Account.Name + ` \\\n(.*?)(\n\n|$)`).FindSubmatch(script)
 		if command == nil {
 			t.Errorf("users.sh has no command for %s", u.Username)
 			continue
@@ -137,9 +77,61 @@ func TestSubjectsPermissions(t *testing.T) {
 	}
 }
 
+// TestSubjectsAccounts compares what accounts share, in the ready configuration and in the commands, with what their users may
+// ask: no import reaches further than the permissions of those who are in the account.
+func TestSubjectsAccounts(t *testing.T) {
+	raw, err := os.ReadFile("../deploy/nats/permissions.conf")
+	if err != nil {
+		t.Fatal(err)
+	}
+	conf := string(raw)
+	script, err := os.ReadFile("../deploy/nats/users.sh")
+	if err != nil {
+		t.Fatal(err)
+	}
+	exported := map[string][]string{} // accounts, by subject
+	for _, m := range regexp.MustCompile(`\{(?:service|stream): "([^"]+)"[^}\n]*, accounts: \[([^\]]+)\]`).FindAllStringSubmatch(conf, -1) {
+		exported[m[1]] = strings.Split(m[2], ", ")
+	}
+	imported := map[string][]string{}
+	for account, roles := range map[string][]string{"CALLERS": {"caller"}, "CONSOLE": {"console"}} {
+		_, block, _ := strings.Cut(conf, "  "+account+" {")
+		block, _, _ = strings.Cut(block, "\n  }\n")
+		want := []string{"$JS.API.INFO"}
+		for _, role := range roles {
+			p := shownPermissions(t)[role]
+			want = slices.Concat(want, p.Publish.Allow, p.Subscribe.Allow)
+		}
+		var got []string
+		for _, m := range regexp.MustCompile(`account: THENCE, subject: "([^"]+)"`).FindAllStringSubmatch(block, -1) {
+			got = append(got, m[1])
+			imported[m[1]] = append(imported[m[1]], account)
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("permissions.conf: %s imports %q, want what its users may ask: %q", account, got, want)
+		}
+		list := regexp.MustCompile(`(?s)\n` + strings.ToLower(account) + `=\(\n(.*?)\n\)`).FindSubmatch(script)
+		if list == nil {
+			t.Fatalf("users.sh has no list for %s", account)
+		}
+		if said := strings.Fields(strings.ReplaceAll(string(list[1]), "'", "")); !slices.Equal(said, want) {
+			t.Errorf("users.sh: %s imports %q, want %q", account, said, want)
+		}
+	}
+	for _, accounts := range imported {
+		slices.Sort(accounts)
+	}
+	if diff := cmp.Diff(imported, exported); diff != "" {
+		t.Errorf("permissions.conf does not export what is imported:\n%s", diff)
+	}
+}
+
 // TestPermissionsSuffice: with its permissions each can do its work: a worker runs jobs, makes calls, puts tries on
 // timers, pauses a service and writes dead letters; a caller awaits them; a publisher sees what came of its jobs.
-func TestPermissionsSuffice(t *testing.T) {
+func TestPermissionsSuffice(t *testing.T) { permissionsSuffice(t, newGuarded) }
+
+func permissionsSuffice(t *testing.T, guard func(t *testing.T, workerArgs ...string) *guarded) {
+	t.Helper()
 	var asked atomic.Int32
 	remote := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/large" {
@@ -158,10 +150,8 @@ func TestPermissionsSuffice(t *testing.T) {
 	}))
 	t.Cleanup(remote.Close)
 	services := filepath.Join(t.TempDir(), "services.yaml")
-	if err := os.WriteFile(services, []byte("services:\n  api:\n    url: "+remote.URL+"\n    allow_private: true\n    max_in_flight: 5\n    rate: 100/s\n    response_limit: 1MiB\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	g := newGuarded(t, "--scripts", scripts(t, callScripts), "--services", services)
+	write(t, services, "services:\n  api:\n    url: "+remote.URL+"\n    allow_private: true\n    max_in_flight: 5\n    rate: 100/s\n    response_limit: 1MiB\n")
+	g := guard(t, "--scripts", scripts(t, callScripts), "--services", services)
 	ctx := within(t, time.Minute)
 
 	d, err := dispatcher.New(g.as(t, "caller"), dispatcher.Config{Worker: "payments", Context: "cus_42"})
@@ -183,6 +173,7 @@ func TestPermissionsSuffice(t *testing.T) {
 	}
 	g.storesBody(ctx, t, d, remote.URL)
 	g.asksWorkers(ctx, t)
+	g.looks(ctx, t)
 
 	publisher := g.as(t, "publisher")
 	m := nats.NewMsg("payments.cus_42")
@@ -241,6 +232,37 @@ func (g *guarded) asksWorkers(ctx context.Context, t *testing.T) {
 	}
 }
 
+// looks has the console show what there is: contexts, one of them as it is written, letters and services.
+func (g *guarded) looks(ctx context.Context, t *testing.T) {
+	t.Helper()
+	for command, want := range map[string]string{
+		"context list payments": "cus_42", "context get payments.cus_42": "cus_42", "context history payments.cus_42": "dead",
+		"dead list payments": "payments.cus_42.", "dead list payments --count": "runtime", "service list payments": "api",
+	} {
+		if out := g.run(t, "console", strings.Fields(command)...); !strings.Contains(out, want) {
+			t.Errorf("%s shows a console nothing of %q:\n%s", command, want, out)
+		}
+	}
+	pool, err := stream.Open(g.as(t, "console"), "payments")
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, written := 0, g.as(t, "caller")
+	err = pool.Watch(ctx, "cus_42", func(e stream.Entry) bool {
+		if e.Revision == 0 { // all that was there has been shown
+			if _, err := written.RequestWithContext(ctx, "payments.cus_42", []byte(`print("more")`)); err != nil {
+				t.Error(err)
+			}
+			before++
+			return true
+		}
+		return before == 0
+	})
+	if err != nil || before != 1 {
+		t.Errorf("a console does not see what is written: %v", err)
+	}
+}
+
 // awaitAnswered reads the context by direct gets, as a publisher may, until its call is answered.
 func awaitAnswered(ctx context.Context, t *testing.T, nc *nats.Conn) {
 	t.Helper()
@@ -260,139 +282,6 @@ func awaitAnswered(ctx context.Context, t *testing.T, nc *nats.Conn) {
 		case <-ctx.Done():
 			t.Fatalf("the call is not answered: %s", got.Data)
 		}
-	}
-}
-
-// forbidden are subjects on which a role must not publish. JetStream's are requests that the role could otherwise make.
-var forbidden = map[string][]string{
-	"publisher": {
-		"payments.cus_43", "other.cus_42", "$JS.API.DIRECT.GET.KV_payments.$KV.payments.cus_43", "$JS.API.DIRECT.GET.KV_payments", "$JS.API.DIRECT.GET.DEAD_payments",
-		"$JS.API.STREAM.INFO.KV_payments", "$JS.API.CONSUMER.CREATE.KV_payments.x", "$JS.API.STREAM.MSG.GET.KV_payments",
-	},
-	"caller": {"$JS.API.DIRECT.GET.KV_thence-keys.$KV.thence-keys.keys", "$JS.API.CONSUMER.CREATE.DEAD_payments.x", "other.cus_42"},
-	"worker": {"other.cus_42", "$KV.other.cus_42", "$JS.API.STREAM.MSG.DELETE.DEAD_payments", "$JS.API.CONSUMER.DELETE.CALLS_payments.call_api"},
-	"setup":  {"payments.cus_42", "$KV.payments.cus_42", "payments.cus_42.call.api", "$JS.API.STREAM.MSG.GET.KV_payments", "$JS.API.CONSUMER.MSG.NEXT.JOBS_payments.workers"},
-	"on-call": {
-		"payments.cus_42.call.api", "payments.cus_42.dead.1", "$KV.thence-keys.keys", "$JS.API.CONSUMER.CREATE.JOBS_payments.x",
-		"$JS.API.STREAM.PURGE.DEAD_payments", "$JS.API.STREAM.PURGE.KV_payments", "$JS.API.STREAM.MSG.DELETE.KV_payments",
-	},
-	"console": {"payments.cus_42", "$KV.payments.cus_42", "payments.cus_42.dead.1", "$JS.API.STREAM.MSG.DELETE.DEAD_payments", "$JS.API.DIRECT.GET.KV_thence-keys.$KV.thence-keys.keys"},
-}
-
-// Nobody here may do these; of the second, workers alone.
-var (
-	forbiddenToAll = []string{
-		"$JS.API.STREAM.DELETE.JOBS_payments", "$JS.API.STREAM.PURGE.JOBS_payments", "$JS.API.STREAM.RESTORE.KV_payments", "$JS.API.STREAM.SNAPSHOT.KV_payments",
-		"$JS.API.CONSUMER.DELETE.JOBS_payments.workers", "$KV.thence-keys.other", "$SYS.REQ.SERVER.PING",
-	}
-	forbiddenBeside = map[string][]string{
-		"worker": {"payments.cus_42.call.stripe", "payments.cus_42.retry.1-0", "payments.cus_42.sent.1-0", "payments.cus_42.dead.1", "$JS.API.CONSUMER.MSG.NEXT.JOBS_payments.workers", "$JS.ACK.JOBS_payments.workers.1.1.1.1.0"},
-		"setup":  {"$KV.thence-keys.keys", "$JS.API.STREAM.CREATE.other", "$JS.API.STREAM.UPDATE.JOBS_payments"},
-	}
-)
-
-// TestPermissionsForbid tries what each role must not do. The server refuses all of it.
-func TestPermissionsForbid(t *testing.T) {
-	g := newGuarded(t)
-	for role, subjects := range forbidden {
-		t.Run(role, func(t *testing.T) {
-			nc := g.as(t, role)
-			subjects = append(slices.Clone(subjects), forbiddenToAll...)
-			for who, theirs := range forbiddenBeside {
-				if who != role {
-					subjects = append(subjects, theirs...)
-				}
-			}
-			for _, subject := range subjects {
-				denied(t, nc, subject)
-			}
-			for _, subject := range []string{"_INBOX.>", "_INBOX_other.>", "payments.>", "$KV.payments.>", "$KV.thence-keys.>", "$JS.>", ">"} {
-				deniedToHear(t, nc, subject)
-			}
-		})
-	}
-}
-
-// TestHeadersReachNoFurther: a caller's headers can't schedule, roll up, expire or batch on the jobs stream, and a job
-// that claims to be an answer is a dead letter.
-func TestHeadersReachNoFurther(t *testing.T) {
-	g := newGuarded(t)
-	nc := g.as(t, "publisher")
-	ctx := within(t, time.Minute)
-	for name, header := range map[string]nats.Header{
-		"a schedule":          {"Nats-Schedule": {"@at 2020-01-01T00:00:00Z"}, "Nats-Schedule-Target": {"payments.cus_43"}},
-		"a copy":              {"Nats-Schedule": {"@every 1s"}, "Nats-Schedule-Source": {"$KV.payments.cus_43"}, "Nats-Schedule-Target": {"payments.cus_42"}},
-		"a roll-up":           {"Nats-Rollup": {"all"}},
-		"a subject's roll-up": {"Nats-Rollup": {"sub"}},
-		"an expiry":           {"Nats-TTL": {"1s"}},
-		"a batch":             {"Nats-Batch-Id": {"x"}, "Nats-Batch-Sequence": {"1"}},
-		"a cancelled timer":   {"Nats-Schedule-Next": {"purge"}, "Nats-Scheduler": {"payments.cus_43.retry.1-0"}},
-		"another stream's":    {"Nats-Expected-Stream": {"KV_payments"}},
-		"a sequence to wait":  {"Nats-Expected-Last-Sequence": {"1"}},
-	} {
-		answer, err := nc.RequestMsgWithContext(ctx, &nats.Msg{Subject: "payments.cus_42", Header: header, Data: []byte("x := 1")})
-		if err != nil {
-			t.Fatalf("%s: %v", name, err)
-		}
-		var ack struct {
-			Error *jetstream.APIError `json:"error"`
-			Seq   uint64              `json:"seq"`
-		}
-		if err := json.Unmarshal(answer.Data, &ack); err != nil || ack.Error == nil || ack.Seq != 0 {
-			t.Errorf("%s is taken: %s", name, answer.Data)
-		}
-	}
-	forged := nats.NewMsg("payments.cus_42")
-	forged.Header.Set(job.HeaderCall, "1764000000000017-0")
-	forged.Header.Set("Content-Type", job.TypeAnswer)
-	forged.Header.Set(job.HeaderProof, "b3c7be70.AAAA")
-	forged.Data = []byte(`{"response": {"status": 200}}`)
-	buried := g.worker.logged("job is a dead letter")
-	if _, err := nc.RequestMsgWithContext(ctx, forged); err != nil {
-		t.Fatal(err)
-	}
-	g.worker.await(buried)
-	if !strings.Contains(g.worker.output(), `"reason":"`+job.ReasonForged+`"`) {
-		t.Errorf("the forged answer did not end as forged:\n%s", g.worker.output())
-	}
-}
-
-// denied checks that the server refuses a publication.
-func denied(t *testing.T, nc *nats.Conn, subject string) {
-	t.Helper()
-	refused := make(chan error, 10)
-	nc.SetErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { refused <- err })
-	if err := errors.Join(nc.Publish(subject, []byte("{")), nc.Flush()); err != nil {
-		t.Fatal(err)
-	}
-	select {
-	case err := <-refused:
-		if !errors.Is(err, nats.ErrPermissionViolation) || !strings.Contains(err.Error(), `"`+subject+`"`) {
-			t.Errorf("%s: got %v", subject, err)
-		}
-	case <-time.After(10 * time.Second):
-		t.Errorf("it may publish on %s", subject)
-	}
-}
-
-// deniedToHear checks that the server refuses a subscription.
-func deniedToHear(t *testing.T, nc *nats.Conn, subject string) {
-	t.Helper()
-	refused := make(chan error, 10)
-	nc.SetErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { refused <- err })
-	if _, err := nc.SubscribeSync(subject); err != nil {
-		t.Fatal(err)
-	}
-	if err := nc.Flush(); err != nil {
-		t.Fatal(err)
-	}
-	select {
-	case err := <-refused:
-		if !errors.Is(err, nats.ErrPermissionViolation) || !strings.Contains(err.Error(), `"`+subject+`"`) {
-			t.Errorf("%s: got %v", subject, err)
-		}
-	case <-time.After(10 * time.Second):
-		t.Errorf("it may subscribe to %s", subject)
 	}
 }
 

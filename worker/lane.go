@@ -37,12 +37,13 @@ type intake struct {
 	fatal error
 	wg    sync.WaitGroup
 
-	acks   chan *stream.Delivery // of jobs that have taken effect
-	halted chan struct{}         // closed when stop is set
+	acks   chan ack      // of jobs that have taken effect
+	halted chan struct{} // closed when stop is set
 }
 
 type lane struct {
 	name    string
+	latest  *stream.Delivery    // what was handed out last, acked or not
 	waiting map[uint64]*waiting // by sequence
 	order   sequences           // of waiting, and of some that wait no more
 	target  uint64              // the delivery at hand
@@ -94,7 +95,7 @@ const (
 func newIntake(r *rounds, slots int, ackWait time.Duration) *intake {
 	in := &intake{
 		rounds: r, slots: semaphore.NewWeighted(int64(slots)), ackWait: ackWait, lanes: map[string]*lane{},
-		acks: make(chan *stream.Delivery, maxHeld), halted: make(chan struct{}),
+		acks: make(chan ack, maxHeld), halted: make(chan struct{}),
 	}
 	in.room = sync.NewCond(&in.mu)
 	return in
@@ -140,6 +141,7 @@ func (in *intake) hold(l *lane, d *stream.Delivery) {
 		in.held++
 	}
 	l.more = l.more || d.Delivered > 1
+	l.latest = d
 	l.waiting[d.Message.Sequence] = w
 	heap.Push(&l.order, d.Message.Sequence)
 }
@@ -180,6 +182,8 @@ func (in *intake) run(ctx context.Context, l *lane) {
 		switch {
 		case err == nil:
 			failures = 0
+		case errors.Is(err, errGone):
+			in.leave(l, g.target)
 		case errors.Is(err, errLeave):
 			in.rounds.log.Warn("a job that was handed out is not found in its context; left for its next delivery",
 				"context", l.name, "sequence", g.target, "delivered", g.delivered)
@@ -286,26 +290,32 @@ func (in *intake) stuck(l *lane, do func() error) error {
 	return err
 }
 
-// applied acks a job that has taken effect, if it was handed to this process.
+// ack ends a job's message by a delivery of it, or of another job.
+type ack struct {
+	by       *stream.Delivery
+	sequence uint64
+}
+
+// applied acks a job that has taken effect, whoever it was handed to: the one who was may have died, or given it back for long,
+// as jobs of held contexts are.
 func (in *intake) applied(l *lane, seq uint64) {
 	in.mu.Lock()
-	w := l.waiting[seq]
-	if w != nil {
+	done := ack{l.latest, seq}
+	if w := l.waiting[seq]; w != nil {
+		done.by = w.Delivery
 		in.release(l, w)
 		delete(l.waiting, seq)
 	}
 	in.mu.Unlock()
-	if w != nil {
-		in.acks <- w.Delivery
-	}
+	in.acks <- done
 }
 
 // ack sends acks until the lanes have ended and acks is closed. Lanes leave theirs here, as a connection's lock is held
 // while it writes: a lane that waited for it could not run its next job meanwhile.
 func (in *intake) ack() {
-	for d := range in.acks {
+	for done := range in.acks {
 		crash.Here(crash.AckBefore)
-		in.try(d.Ack())
+		in.try(done.by.AckFor(done.sequence))
 		crash.Here(crash.AckAfter)
 	}
 }

@@ -58,6 +58,9 @@ const (
 // errLeave says that nothing can be done about a delivery now: leave it unacked, it comes again.
 var errLeave = errors.New("left for its next delivery")
 
+// errGone is errLeave for a delivery whose job took effect and is on the stream no more: another worker acked it.
+var errGone = fmt.Errorf("acked by another worker: %w", errLeave)
+
 // goal is how far a lane wants its context taken.
 type goal struct {
 	name      string
@@ -130,7 +133,7 @@ func (r *rounds) reached(ctx context.Context, g goal, v view) error {
 			crash.Here(crash.ReflushAfter)
 		}
 		if errors.Is(err, stream.ErrNone) {
-			return errLeave // it was acked meanwhile; or the leader is one no longer, and does not know it
+			return errGone // it was acked meanwhile; or the leader is one no longer, and does not know it
 		}
 		if err != nil {
 			return err

@@ -1,6 +1,7 @@
 package check_test
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -10,25 +11,21 @@ import (
 	"strings"
 	"testing"
 
+	"helm.sh/helm/v4/pkg/chart/v2/lint"
+	"helm.sh/helm/v4/pkg/chart/v2/lint/support"
+	"helm.sh/helm/v4/pkg/strvals"
 	"sigs.k8s.io/yaml"
 )
 
 // TestChart renders the chart with each file of values in testdata, and with its defaults.
 func TestChart(t *testing.T) {
-	files, err := filepath.Glob("testdata/*.yaml")
-	if err != nil || len(files) == 0 {
-		t.Fatalf("%d files of values, %v", len(files), err)
-	}
-	for _, file := range append(files, "") {
-		t.Run(strings.TrimSuffix(filepath.Base(file), ".yaml"), func(t *testing.T) {
-			var values []string
-			if file != "" {
-				values = []string{"--values", file}
+	for _, file := range valuesFiles(t) {
+		t.Run(strings.TrimSuffix(filepath.Base(cmp.Or(file, "defaults")), ".yaml"), func(t *testing.T) {
+			lintChart(t, readValues(t, file))
+			if _, notes, err := render(readValues(t, file)); err != nil || !strings.Contains(notes, "rollout status deployment/thence-") {
+				t.Errorf("the notes name no Deployment (%v):\n%s", err, notes)
 			}
-			if out, errs, ok := runHelm(t, append([]string{"lint", "--strict", chart}, values...)...); !ok {
-				t.Errorf("helm lint:\n%s%s", out, errs)
-			}
-			all := rendered(t, "thence", "thence", values...)
+			all := rendered(t, file)
 			validate(t, all)
 			checkPods(t, all)
 			checkNames(t, all)
@@ -36,13 +33,14 @@ func TestChart(t *testing.T) {
 	}
 }
 
-func rendered(t *testing.T, release, namespace string, args ...string) []object {
+// lintChart does what `helm lint --strict` does.
+func lintChart(t *testing.T, values map[string]any) {
 	t.Helper()
-	out, errs, ok := runHelm(t, append([]string{"template", release, chart, "--namespace", namespace}, args...)...)
-	if !ok {
-		t.Fatalf("helm template:\n%s", errs)
+	for _, m := range lint.RunAll(chart, values, "thence").Messages {
+		if m.Severity >= support.WarningSev {
+			t.Errorf("helm lint: %v", m)
+		}
 	}
-	return objects(t, out)
 }
 
 // checkPods checks what the schemas can't: that pods are as the restricted pod security standard wants them, that they
@@ -156,9 +154,12 @@ func TestChartRefuses(t *testing.T) {
 		"pools[0].name=a,pools[0].scripts.x=1x,pools[0].scriptsConfigMap=y":              "scriptsConfigMap",
 		"pools[0].name=a,pools[0].services.x.url=https://x,pools[0].servicesConfigMap=y": "servicesConfigMap",
 	} {
-		out, errs, ok := runHelm(t, "template", "thence", chart, "--set", set)
-		if ok || !strings.Contains(errs, want) {
-			t.Errorf("--set %s: got %s%s, want an error with %q", set, out, errs, want)
+		values := map[string]any{}
+		if err := strvals.ParseInto(set, values); err != nil {
+			t.Fatal(err)
+		}
+		if out, _, err := render(values); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("--set %s: got %s, %v, want an error with %q", set, out, err, want)
 		}
 	}
 }
@@ -211,9 +212,9 @@ func flatten(t *testing.T, into map[string]string, prefix string, values map[str
 // TestFlags: the program knows every flag that a pod gives it, and takes its value.
 func TestFlags(t *testing.T) {
 	if *thence == "" {
-		t.Fatal("where is thence? run `make chart`, or give the test -thence PATH")
+		t.Fatal("where is thence? run `make chart-quick`, or give the test -thence PATH")
 	}
-	for _, o := range rendered(t, "thence", "thence", "--values", "testdata/full.yaml") {
+	for _, o := range rendered(t, "testdata/full.yaml") {
 		for _, c := range list(o.at("spec", "template", "spec", "containers")) {
 			var args []string
 			for _, arg := range c["args"].([]any) {

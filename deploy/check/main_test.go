@@ -2,17 +2,15 @@
 // Kubernetes, KEDA and the Prometheus operator have, field by field; the kustomize base is the chart's default
 // rendering; the chart's README names all values; and alert rules and dashboard ask for metrics that workers have.
 //
-// It is a module of its own, as what it checks with is no part of Thence. `make chart` builds helm and runs it.
+// It is a module of its own, as what it checks with is no part of Thence. `make chart-quick` renders with Helm's packages
+// in this process; `make chart` builds the program helm as well, and runs those tests that need it: their names begin with TestHelm.
 package check_test
 
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"flag"
 	"fmt"
-	"os"
-	"os/exec"
 	"strings"
 	"testing"
 
@@ -21,29 +19,9 @@ import (
 
 var (
 	helm   = flag.String("helm", "", "path of helm; `make chart` builds it")
-	thence = flag.String("thence", "", "path of thence; `make chart` builds it")
+	thence = flag.String("thence", "", "path of thence; `make chart-quick` builds it")
 	update = flag.Bool("update", false, "write deploy/kustomize/base anew")
 )
-
-const chart = "../helm/thence"
-
-// runHelm returns what helm printed, and whether it succeeded.
-func runHelm(t *testing.T, args ...string) (stdout, stderr string, ok bool) {
-	t.Helper()
-	if *helm == "" {
-		t.Fatal("where is helm? run `make chart`, or give the test -helm PATH")
-	}
-	var out, errs strings.Builder
-	cmd := exec.CommandContext(t.Context(), *helm, args...)
-	cmd.Env = append(os.Environ(), "HOME="+t.TempDir())
-	cmd.Stdout, cmd.Stderr = &out, &errs
-	err := cmd.Run()
-	var exit *exec.ExitError
-	if err != nil && !errors.As(err, &exit) {
-		t.Fatal(err)
-	}
-	return out.String(), errs.String(), err == nil
-}
 
 // object is a Kubernetes object as it was rendered.
 type object struct {

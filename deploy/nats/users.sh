@@ -1,15 +1,86 @@
 #!/usr/bin/env bash
 #
-# Users of the account in nsc's present context, one a role, with the permissions of subjects.md for the pool payments.
-# For another pool, replace payments. `nsc generate creds -n worker` then writes the file that --creds takes.
+# Accounts and users of nsc's present operator, with the permissions of subjects.md for the pool payments: what permissions.conf is
+# for passwords. For another pool, replace payments. `nsc generate creds --account THENCE --name worker` then writes the file that
+# --creds takes.
 set -euo pipefail
 
-nsc add user --name publisher \
+tokens=$(mktemp -d)
+trap 'rm -rf "$tokens"' EXIT
+
+for account in THENCE CALLERS CONSOLE; do
+  nsc add account --name "$account"
+done
+nsc edit account --name THENCE --js-disk-storage -1 --js-mem-storage -1
+
+# export_subject SUBJECT [FLAG...]: of the account that has the streams.
+export_subject() {
+  local subject=$1
+  shift
+  nsc add export --account THENCE --private --name "$subject" --subject "$subject" "$@"
+}
+
+# import_subject ACCOUNT SUBJECT: lets an account have what is exported.
+import_subject() {
+  local token="$tokens/token"
+  nsc generate activation --account THENCE --target-account "$1" --subject "$2" --output-file "$token"
+  nsc add import --account "$1" --name "$2" --local-subject "$2" --token "$token"
+}
+
+# Nobody may ask for $JS.API.INFO: with it imported, the server does not answer the rest by that the account has no JetStream.
+callers=(
+  '$JS.API.INFO'
+  'payments.*'
+  '$JS.API.STREAM.INFO.KV_payments'
+  '$JS.API.STREAM.INFO.JOBS_payments'
+  '$JS.API.CONSUMER.CREATE.KV_payments.>'
+  '$JS.API.CONSUMER.DELETE.KV_payments.>'
+  '$JS.API.DIRECT.GET.KV_payments.>'
+  '$JS.API.DIRECT.GET.DEAD_payments'
+  '$JS.API.STREAM.MSG.GET.JOBS_payments'
+  '$JS.API.STREAM.MSG.GET.KV_payments'
+  '$JS.FC.KV_payments.>'
+  '_INBOX_caller.>'
+)
+console=(
+  '$JS.API.INFO'
+  '$JS.API.STREAM.INFO.JOBS_payments'
+  '$JS.API.STREAM.INFO.CALLS_payments'
+  '$JS.API.STREAM.INFO.DEAD_payments'
+  '$JS.API.STREAM.INFO.KV_payments'
+  '$JS.API.DIRECT.GET.JOBS_payments'
+  '$JS.API.DIRECT.GET.KV_payments.>'
+  '$JS.API.DIRECT.GET.DEAD_payments'
+  '$JS.API.STREAM.MSG.GET.KV_payments'
+  '$JS.API.CONSUMER.LIST.JOBS_payments'
+  '$JS.API.CONSUMER.LIST.CALLS_payments'
+  '$JS.API.CONSUMER.CREATE.KV_payments.>'
+  '$JS.API.CONSUMER.DELETE.KV_payments.>'
+  '$JS.API.CONSUMER.CREATE.DEAD_payments.>'
+  '$JS.API.CONSUMER.DELETE.DEAD_payments.>'
+  '$JS.API.CONSUMER.MSG.NEXT.KV_payments.>'
+  '$JS.API.CONSUMER.MSG.NEXT.DEAD_payments.>'
+  '$JS.FC.KV_payments.>'
+  '_INBOX_console.>'
+)
+
+mapfile -t shared < <(printf '%s\n' "${callers[@]}" "${console[@]}" | sort -u)
+for subject in "${shared[@]}"; do
+  case $subject in
+    _INBOX*) export_subject "$subject" ;;
+    *.MSG.NEXT.*) export_subject "$subject" --service --response-type Stream ;;
+    *) export_subject "$subject" --service ;;
+  esac
+done
+for subject in "${callers[@]}"; do import_subject CALLERS "$subject"; done
+for subject in "${console[@]}"; do import_subject CONSOLE "$subject"; done
+
+nsc add user --name publisher --account CALLERS \
   --allow-pub 'payments.cus_42' \
   --allow-pub '$JS.API.DIRECT.GET.KV_payments.$KV.payments.cus_42' \
   --allow-sub '_INBOX_publisher.>'
 
-nsc add user --name caller \
+nsc add user --name caller --account CALLERS \
   --allow-pub 'payments.*' \
   --allow-pub '$JS.API.STREAM.INFO.KV_payments' \
   --allow-pub '$JS.API.STREAM.INFO.JOBS_payments' \
@@ -22,7 +93,7 @@ nsc add user --name caller \
   --allow-pub '$JS.FC.KV_payments.>' \
   --allow-sub '_INBOX_caller.>'
 
-nsc add user --name worker \
+nsc add user --name worker --account THENCE \
   --allow-pub 'payments.*' \
   --allow-pub 'payments.*.call.*' \
   --allow-pub 'payments.*.retry.*' \
@@ -60,7 +131,7 @@ nsc add user --name worker \
   --allow-sub 'payments.ask.services' \
   --allow-sub '$JS.EVENT.ADVISORY.CONSUMER.PAUSE.CALLS_payments.*'
 
-nsc add user --name setup \
+nsc add user --name setup --account THENCE \
   --allow-pub '$KV.thence-keys.keys' \
   --allow-pub '$JS.API.INFO' \
   --allow-pub '$JS.API.STREAM.INFO.*' \
@@ -73,7 +144,7 @@ nsc add user --name setup \
   --allow-pub '$JS.API.CONSUMER.CREATE.CALLS_payments.>' \
   --allow-sub '_INBOX_setup.>'
 
-nsc add user --name on-call \
+nsc add user --name on-call --account THENCE \
   --allow-pub 'payments.*' \
   --allow-pub '$KV.payments.*' \
   --allow-pub '$JS.API.INFO' \
@@ -96,13 +167,17 @@ nsc add user --name on-call \
   --allow-sub '_INBOX_on-call.>' \
   --allow-sub 'payments.told.*'
 
-nsc add user --name console \
-  --allow-pub '$JS.API.STREAM.NAMES' \
-  --allow-pub '$JS.API.STREAM.INFO.*' \
+nsc add user --name console --account CONSOLE \
+  --allow-pub '$JS.API.STREAM.INFO.JOBS_payments' \
+  --allow-pub '$JS.API.STREAM.INFO.CALLS_payments' \
+  --allow-pub '$JS.API.STREAM.INFO.DEAD_payments' \
+  --allow-pub '$JS.API.STREAM.INFO.KV_payments' \
   --allow-pub '$JS.API.DIRECT.GET.JOBS_payments' \
   --allow-pub '$JS.API.DIRECT.GET.KV_payments.>' \
   --allow-pub '$JS.API.DIRECT.GET.DEAD_payments' \
-  --allow-pub '$JS.API.CONSUMER.LIST.*' \
+  --allow-pub '$JS.API.STREAM.MSG.GET.KV_payments' \
+  --allow-pub '$JS.API.CONSUMER.LIST.JOBS_payments' \
+  --allow-pub '$JS.API.CONSUMER.LIST.CALLS_payments' \
   --allow-pub '$JS.API.CONSUMER.CREATE.KV_payments.>' \
   --allow-pub '$JS.API.CONSUMER.DELETE.KV_payments.>' \
   --allow-pub '$JS.API.CONSUMER.CREATE.DEAD_payments.>' \

@@ -84,7 +84,7 @@ func planCrashPoints(p planning) []*trial {
 		}
 		limit := 3 * time.Minute
 		if c.hold {
-			limit = 6 * time.Minute // the jobs of a held context are given back for half a minute at a time
+			limit = 6 * time.Minute // a job that no other job of its context wakes comes again after half a minute
 		}
 		trials = append(trials, &trial{
 			fault: crashName, name: name, share: replicas, limit: limit, detail: fmt.Sprintf("at time %d", c.n),

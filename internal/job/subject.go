@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 )
 
 // Address is where a job goes: a context of a worker pool.
@@ -20,10 +21,15 @@ type Address struct {
 const KeysBucket = "thence-keys"
 
 var (
-	inlineName  = regexp.MustCompile(`^inline-[0-9a-f]{16}$`)
-	serviceName = regexp.MustCompile(`^[a-z][a-z0-9_-]{0,31}$`)
-	callID      = regexp.MustCompile(`^[1-9][0-9]{0,19}-(0|[1-9][0-9]{0,5})$`)
+	inlineName  = lazy(`^inline-[0-9a-f]{16}$`)
+	serviceName = lazy(`^[a-z][a-z0-9_-]{0,31}$`)
+	callID      = lazy(`^[1-9][0-9]{0,19}-(0|[1-9][0-9]{0,5})$`)
 )
+
+// lazy compiles an expression when it is first used: a program that is to start quickly may never need it.
+func lazy(expr string) func() *regexp.Regexp {
+	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(expr) })
+}
 
 // made tells whether a name is 1 to longest of the letters and digits of ASCII and a few others. Every job's subject
 // is checked by it.
@@ -63,13 +69,13 @@ func ValidContext(name string) error {
 
 // ValidScript tells whether name can be a script's name.
 func ValidScript(name string) bool {
-	return made(name, 100, "_") && (name[0] < '0' || name[0] > '9') || inlineName.MatchString(name)
+	return made(name, 100, "_") && (name[0] < '0' || name[0] > '9') || inlineName().MatchString(name)
 }
 
 // ValidService tells whether name can be a service's name.
-func ValidService(name string) bool { return serviceName.MatchString(name) }
+func ValidService(name string) bool { return serviceName().MatchString(name) }
 
-func validCallID(id string) bool { return callID.MatchString(id) }
+func validCallID(id string) bool { return callID().MatchString(id) }
 
 // BodyName is the name of the object that a call's body is stored as. A context has no dot, so that no two calls have
 // the same one.

@@ -97,7 +97,7 @@ func (c *consumer) said(seq uint64, word string, now time.Time) bool {
 	i, ok := c.find(seq)
 	switch {
 	case word == "+ACK":
-		return seq <= c.queue.last
+		return seq < c.next // what was not handed out yet can't be acked
 	case !ok:
 	case word == "+WPI":
 		c.pending[i].due = now.Add(c.config.AckWait)

@@ -38,6 +38,27 @@ func NewDelivery(m job.Message, delivered uint64, reply string, server Replies) 
 // Ack ends the message. It is best effort: when it is lost the message comes again. It may follow a GiveBack.
 func (d *Delivery) Ack() error { return d.server.Publish(d.reply, []byte("+ACK")) }
 
+// AckFor ends another message of the same consumer, whoever it was handed to. The server goes by the stream's sequence in the
+// subject, and passes over what it has not handed out yet: that message still comes.
+func (d *Delivery) AckFor(sequence uint64) error {
+	if sequence == d.Message.Sequence {
+		return d.Ack()
+	}
+	return d.server.Publish(replyFor(d.reply, sequence), []byte("+ACK"))
+}
+
+// replyFor puts another sequence into the subject of an ack (ADR-15): the fourth token behind $JS.ACK, or the sixth where a domain
+// and an account's hash come first.
+func replyFor(reply string, sequence uint64) string {
+	part := strings.Split(reply, ".")
+	at := 5
+	if len(part) >= 11 {
+		at = 7
+	}
+	part[at] = strconv.FormatUint(sequence, 10)
+	return strings.Join(part, ".")
+}
+
 // Working begins the message's ack wait anew.
 func (d *Delivery) Working() error { return d.server.Publish(d.reply, []byte("+WPI")) }
 

@@ -94,6 +94,31 @@ func TestAckAfterGiveBack(t *testing.T) {
 	equal(t, "left with the consumer", p.pending(t, "JOBS_payments", workers), 0)
 }
 
+// An ack counts for whatever message its subject names of those that the consumer handed out, given back or not.
+func TestAckForAnother(t *testing.T) {
+	t.Parallel()
+	p := newPool(t, Options{})
+	d := get(p.Jobs(within(t), 2))(t)
+	defer d.close(t)
+	p.put(t, "a", "x", nil)
+	second := p.put(t, "a", "y", nil)
+	all := d.next(t, 2)
+	ok(t, all[1].GiveBack(time.Hour))
+	ok(t, all[0].AckFor(second))
+	third := p.put(t, "a", "z", nil)
+	equal(t, "the next delivery", d.next(t, 1)[0].Message.Sequence, third)
+	ok(t, p.acked(t, all[0]))
+	equal(t, "left on the work queue", p.stored(t, "JOBS_payments").Msgs, 1)
+	equal(t, "the first that is left", p.stored(t, "JOBS_payments").FirstSeq, third)
+}
+
+func TestReplyFor(t *testing.T) {
+	t.Parallel()
+	equal(t, "plain", replyFor("$JS.ACK.JOBS_p.workers.3.17.21.1700000000.5", 4), "$JS.ACK.JOBS_p.workers.3.4.21.1700000000.5")
+	equal(t, "with a domain", replyFor("$JS.ACK.hub.HASH.JOBS_p.workers.3.17.21.1700000000.5", 4), "$JS.ACK.hub.HASH.JOBS_p.workers.3.4.21.1700000000.5")
+	equal(t, "with a domain and a last token", replyFor("$JS.ACK.hub.HASH.JOBS_p.workers.3.17.21.1700000000.5.rnd", 4), "$JS.ACK.hub.HASH.JOBS_p.workers.3.4.21.1700000000.5.rnd")
+}
+
 func TestGiveBack(t *testing.T) {
 	t.Parallel()
 	p := newPool(t, Options{})

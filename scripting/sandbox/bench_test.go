@@ -2,6 +2,7 @@ package sandbox
 
 import (
 	"bytes"
+	"flag"
 	"fmt"
 	"os"
 	"slices"
@@ -131,4 +132,41 @@ func BenchmarkRoundTrip(b *testing.B) {
 	b.ReportMetric(median(process), "process-µs")
 	b.ReportMetric(median(child), "child-µs")
 	b.ReportMetric(median(child)-median(process), "added-µs")
+}
+
+// program is started as the child by BenchmarkStart, in place of the test binary: it must have been built from the same
+// source, e.g. `go build -o bin/thence ./cmd/thence`, and its path is absolute.
+var program = flag.String("program", "", "the program that BenchmarkStart starts; default the test binary")
+
+// BenchmarkStart starts children one after the other, until they are ready, and reports the median, the tenth part and
+// nine tenths of the times.
+func BenchmarkStart(b *testing.B) {
+	if *program != "" {
+		programPath = func() (string, error) { return *program, nil }
+		defer func() { programPath = executable }()
+	}
+	frames, err := libraryFrames(&scripting.Library{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	var s spawner
+	s.begin()
+	defer s.end()
+	var took []time.Duration
+	for b.Loop() {
+		start := time.Now()
+		p, err := s.start(LeastMemory, frames)
+		if err != nil {
+			b.Fatal(err)
+		}
+		took = append(took, time.Since(start))
+		p.in.Close() // it ends by itself
+		_, _ = p.proc.Wait()
+		p.close()
+	}
+	slices.Sort(took)
+	part := func(tenths int) float64 { return float64(took[(len(took)-1)*tenths/10].Nanoseconds()) / 1e6 }
+	b.ReportMetric(part(1), "p10-ms")
+	b.ReportMetric(part(5), "p50-ms")
+	b.ReportMetric(part(9), "p90-ms")
 }

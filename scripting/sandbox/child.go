@@ -79,13 +79,12 @@ func ignoreSignals() {
 
 func (c *child) mapPage() error {
 	f := os.NewFile(3, "page")
-	if f == nil {
-		return errors.New("this is started by a worker, and not meant for a shell")
-	}
 	defer f.Close()
 	var err error
-	c.page, err = mapPage(f)
-	return err
+	if c.page, err = mapPage(f); err != nil {
+		return fmt.Errorf("%w (%w)", errNoParent, err)
+	}
+	return nil
 }
 
 // readLibrary reads the scripts of a library, up to the frame that says that these are all.
@@ -110,11 +109,15 @@ func (c *child) readLibrary() (*scripting.Library, error) {
 	return library, nil
 }
 
-// warm runs a script, so that threads, timers and the first pages of the heap are there before the limits are. A thread
-// more would take address space that is meant for scripts: 8 MiB of stack, and 64 MiB of the C library's allocator
-// where that is part of the program.
+// warm runs a script, so that timers and the first pages of the heap are there before the limits are, and threads where
+// those of the C library take address space that is meant for scripts.
 func (c *child) warm() {
-	const threads = 6
+	startThreads()
+	_, _ = c.execute(context.Background(), scripting.Input{Script: scripting.Script{Source: "x := [1]"}})
+}
+
+// startThreads starts as many threads as a child may need.
+func startThreads() {
 	var all, gone sync.WaitGroup
 	all.Add(threads)
 	for range threads {
@@ -126,8 +129,6 @@ func (c *child) warm() {
 		})
 	}
 	gone.Wait()
-	_, _ = c.execute(context.Background(), scripting.Input{Script: scripting.Script{Source: "x := [1]"}})
-	runtime.GC()
 }
 
 func (c *child) hello(layers []wire.Layer) error {

@@ -31,6 +31,8 @@ var (
 var errNoMain = errors.New("scripts cannot run in a sandbox: this program does not call sandbox.Main(); " +
 	"call it first thing in main (in a test, in TestMain)")
 
+var errNoParent = errors.New("this is a process of a worker's sandbox, which only a worker can start")
+
 // shown is the name by which errors call a script.
 func shown(s scripting.Script) string {
 	if s.Name == "" {

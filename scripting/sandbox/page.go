@@ -3,6 +3,7 @@
 package sandbox
 
 import (
+	"fmt"
 	"os"
 	"sync/atomic"
 	"unsafe"
@@ -17,8 +18,15 @@ type page struct{ mem []byte }
 
 const pageSize = 4096
 
-// mapPage maps a file of pageSize bytes.
+// mapPage maps a file that newPageFile has made.
 func mapPage(f *os.File) (*page, error) {
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() || info.Size() != pageSize {
+		return nil, fmt.Errorf("file descriptor 3 is no page of %d bytes", pageSize)
+	}
 	mem, err := unix.Mmap(int(f.Fd()), 0, pageSize, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
 	if err != nil {
 		return nil, os.NewSyscallError("mmap", err)

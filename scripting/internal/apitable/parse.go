@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 )
 
@@ -75,7 +76,7 @@ func Parse(text string) (*API, error) {
 			return nil, fmt.Errorf("line %d: %w", line, err)
 		}
 	}
-	if !apiName.MatchString(a.Name) {
+	if !apiName().MatchString(a.Name) {
 		return nil, fmt.Errorf("the name %q of the API can't be a module's: want a-z, 0-9 and _, at most 32 of them", a.Name)
 	}
 	if err := checkBase(a.URL); err != nil {
@@ -93,11 +94,17 @@ func Parse(text string) (*API, error) {
 }
 
 var (
-	apiName    = regexp.MustCompile(`^[a-z][a-z0-9_]{0,31}$`)
-	callName   = regexp.MustCompile(`^[a-z_][a-z0-9_]*(\.[a-z_][a-z0-9_]*){0,9}$`)
-	scriptName = regexp.MustCompile(`^[a-z][a-z0-9_]{0,86}$`)
+	apiName    = lazy(`^[a-z][a-z0-9_]{0,31}$`)
+	callName   = lazy(`^[a-z_][a-z0-9_]*(\.[a-z_][a-z0-9_]*){0,9}$`)
+	scriptName = lazy(`^[a-z][a-z0-9_]{0,86}$`)
 	methods    = []string{"GET", "POST", "PUT", "PATCH", "DELETE"}
 )
+
+// lazy compiles an expression when it is first used: what a program that is to start quickly may never
+// need should not cost it time.
+func lazy(expr string) func() *regexp.Regexp {
+	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(expr) })
+}
 
 func checkBase(s string) error {
 	u, err := url.Parse(s)
@@ -172,7 +179,7 @@ func parseOperation(line string) (*Operation, error) {
 }
 
 // CanName tells whether a table can have an operation of that name.
-func CanName(name string) bool { return len(name) <= 200 && callName.MatchString(name) }
+func CanName(name string) bool { return len(name) <= 200 && callName().MatchString(name) }
 
 func (o *Operation) check() error {
 	switch {
@@ -182,7 +189,7 @@ func (o *Operation) check() error {
 		return fmt.Errorf("there are no requests %q: want one of %s", o.Method, strings.Join(methods, ", "))
 	case !strings.HasPrefix(o.Path, "/") || strings.ContainsFunc(o.Path, func(c rune) bool { return c <= ' ' || strings.ContainsRune(`?#\`, c) }):
 		return fmt.Errorf("%q is no path", o.Path)
-	case !scriptName.MatchString(o.Name):
+	case !scriptName().MatchString(o.Name):
 		return fmt.Errorf("scripts can't be called after %q", o.Name)
 	case !slices.Contains([]Body{Query, Form, JSON, Multipart}, o.Body):
 		return fmt.Errorf("parameters can't travel as %q", o.Body)

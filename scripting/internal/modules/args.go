@@ -3,7 +3,9 @@ package modules
 import (
 	"fmt"
 	"math"
+	"regexp"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/d5/tengo/v2"
@@ -136,4 +138,10 @@ func printed(args []tengo.Object, sep string) string {
 		buf = append(buf, value.Text(a)...)
 	}
 	return string(buf)
+}
+
+// lazy compiles an expression when it is first used: a sandbox process is to start quickly,
+// and most never need it.
+func lazy(expr string) func() *regexp.Regexp {
+	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(expr) })
 }

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"regexp"
 	"strings"
 
 	"github.com/d5/tengo/v2"
@@ -314,14 +313,14 @@ func printLine(r *Run, args []tengo.Object) (tengo.Object, error) {
 	return tengo.UndefinedValue, nil
 }
 
-var secretName = regexp.MustCompile(`^[a-zA-Z_][a-zA-Z0-9_]{0,63}$`)
+var secretName = lazy(`^[a-zA-Z_][a-zA-Z0-9_]{0,63}$`)
 
 func makeSecret(_ *Run, args []tengo.Object) (tengo.Object, error) {
 	name, ok := args[0].(*tengo.String)
 	if !ok {
 		return nil, wrong(0, "the name of a secret", args[0])
 	}
-	if !secretName.MatchString(name.Value) {
+	if !secretName().MatchString(name.Value) {
 		return nil, fmt.Errorf("%q is no name of a secret: want letters, digits and _, such as stripe_key", name.Value)
 	}
 	return &value.Secret{Name: name.Value}, nil

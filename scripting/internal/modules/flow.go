@@ -1,8 +1,6 @@
 package modules
 
 import (
-	"regexp"
-
 	"github.com/d5/tengo/v2"
 
 	"github.com/thence-dev/thence/scripting/internal/compile"
@@ -17,9 +15,9 @@ var flowMembers = members{
 }
 
 var (
-	poolName    = regexp.MustCompile(`^[a-zA-Z0-9_-]{1,32}$`)
-	contextName = regexp.MustCompile(`^[a-zA-Z0-9_=/-]{1,128}$`)
-	scriptName  = regexp.MustCompile(`^([a-zA-Z_][a-zA-Z0-9_]{0,99}|inline-[0-9a-f]{16})$`)
+	poolName    = lazy(`^[a-zA-Z0-9_-]{1,32}$`)
+	contextName = lazy(`^[a-zA-Z0-9_=/-]{1,128}$`)
+	scriptName  = lazy(`^([a-zA-Z_][a-zA-Z0-9_]{0,99}|inline-[0-9a-f]{16})$`)
 )
 
 func flowDispatch(r *Run, args []tengo.Object) (tengo.Object, error) {
@@ -49,17 +47,17 @@ func flowDispatch(r *Run, args []tengo.Object) (tengo.Object, error) {
 
 // checkDispatch checks names. A script of another pool is not known here.
 func (r *Run) checkDispatch(o *options, d *Dispatch) {
-	if d.Worker != "" && !poolName.MatchString(d.Worker) {
+	if d.Worker != "" && !poolName().MatchString(d.Worker) {
 		o.fail("%q is no name of a worker pool: want letters, digits, _ and -, at most 32", d.Worker)
 	}
-	if d.Context != "" && !contextName.MatchString(d.Context) {
+	if d.Context != "" && !contextName().MatchString(d.Context) {
 		o.fail("%q is no name of a context: want letters, digits, _, -, = and /, at most 128", d.Context)
 	}
 	here := d.Worker == "" || d.Worker == r.job.Worker
 	switch {
 	case (d.Script == "") == (d.Source == ""):
 		o.fail("one of the options script and source must be given")
-	case d.Script != "" && !scriptName.MatchString(d.Script):
+	case d.Script != "" && !scriptName().MatchString(d.Script):
 		o.fail("%q is no name of a script", d.Script)
 	case d.Script != "" && here && !r.known(d.Script):
 		o.fail("option script: %s", r.unknown(d.Script))

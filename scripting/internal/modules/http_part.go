@@ -2,7 +2,6 @@ package modules
 
 import (
 	"fmt"
-	"regexp"
 	"strings"
 
 	"github.com/d5/tengo/v2"
@@ -13,7 +12,7 @@ import (
 // maxPart is the most that comes of a stored body at a time, in bytes.
 const maxPart = 256 << 10
 
-var callID = regexp.MustCompile(`^[1-9][0-9]{0,19}-(0|[1-9][0-9]{0,5})$`)
+var callID = lazy(`^[1-9][0-9]{0,19}-(0|[1-9][0-9]{0,5})$`)
 
 // httpPart asks for a part of a body that was too large to come with its answer: http.part(job.response.stored, offset,
 // length, {then: ...}). It is a call as any other, to the service that reads stored bodies; its URL is
@@ -64,7 +63,7 @@ func (r *Run) stored(o tengo.Object) (call string, size int64, err error) {
 	}
 	owner, call, _ := strings.Cut(text.Value, ".")
 	switch {
-	case !callID.MatchString(call):
+	case !callID().MatchString(call):
 		return "", 0, fmt.Errorf("%q is no name of a stored body", text.Value)
 	case owner != r.job.Context:
 		return "", 0, fmt.Errorf("the body %q belongs to the context %s, and can be read there alone", text.Value, owner)

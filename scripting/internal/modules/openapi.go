@@ -71,7 +71,7 @@ func checkAPI(api *apitable.API) error {
 	if api.Auth.Header == "" {
 		return nil
 	}
-	if !secretName.MatchString(api.Auth.Secret) {
+	if !secretName().MatchString(api.Auth.Secret) {
 		return fmt.Errorf("%q is no name of a secret", api.Auth.Secret)
 	}
 	_, err := header(api.Auth.Header, str(api.Auth.Prefix))
