@@ -71,7 +71,7 @@ func (p *Pool) TurnRelease(ctx context.Context, to Turn, expect uint64) (Turn, e
 	m, err := p.fromLeader(ctx, job.ReleasesStream(p.Name), getRequest{Seq: seq})
 	if err != nil { // it is turned: only the time of it is not known
 		to.Revision, to.Time = seq, time.Now()
-		return to, nil
+		return to, nil //nolint:nilerr // the turn has been made
 	}
 	return turnOf(m)
 }
