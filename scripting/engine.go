@@ -18,8 +18,8 @@ import (
 )
 
 // Engine runs scripts in this process: those of its library, or of another that the input brings, and sources that come
-// with a job. What it has compiled it keeps: of a library for as long as that is in use. A script can take much memory before its time is over; an Engine is for scripts whose authors are trusted, and
-// package sandbox for all others.
+// with a job. What it has compiled it keeps: of a library for as long as that is in use. A script can take much memory
+// before its time is over; an Engine is for scripts whose authors are trusted, and package sandbox for all others.
 type Engine struct {
 	lib    *Library
 	inline cache

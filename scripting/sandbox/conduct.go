@@ -7,7 +7,7 @@ import (
 )
 
 const (
-	remembered = 4096 // scripts that wait for nothing, and of which a sandbox knows how they behaved: of libraries, and of others
+	remembered = 4096 // scripts of each kind that wait for nothing, and of which a sandbox knows how they behaved
 	shortRun   = 20 * time.Millisecond
 	shortRuns  = 3  // in a row, until a script is known to be quick
 	shortMost  = 64 // that count

@@ -267,7 +267,9 @@ func (s *Sandbox) hand(p *process, t *task, send []*process) []*process {
 	}
 	if err != nil {
 		p.sources.forget(t.key) // it was not told, or may not have been
-		p.shelf.forget(t.in.Library)
+		if told {
+			p.shelf.forget(t.in.Library)
+		}
 		s.finish(t, nil, engineFailed(t.in.Script, err.Error()))
 		p.idle()
 		return send

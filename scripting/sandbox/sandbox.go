@@ -21,7 +21,11 @@
 // hold all children, so that slow ones, or those that kill, delay each other but not the quick ones. A job is blamed only
 // for what happens while it is alone in its child: a script that ends two processes within a minute is refused in that
 // context for a while, and so are the unknown sources there. Other contexts do not pay for it; when it ends processes in
-// several, it runs one at a time.
+// several, it runs one at a time. A script is what it consists of, with all that it imports: one that a new release mends
+// has done nothing yet, and one that the release leaves as it was answers for what it did.
+//
+// A job runs on the library that its input brings, or on the sandbox's own, see [Sandbox.Use]. Children keep a few
+// libraries side by side, and are told of one with the first job that needs it.
 package sandbox
 
 import (
@@ -98,9 +102,6 @@ func New(library *scripting.Library, o Options) (*Sandbox, error) {
 	if !mainCalled.Load() {
 		return nil, errNoMain
 	}
-	if library == nil {
-		library = &scripting.Library{}
-	}
 	s := &Sandbox{options: o.withDefaults(), quit: make(chan struct{})}
 	if err := s.Use(library); err != nil {
 		return nil, err
@@ -125,9 +126,12 @@ func New(library *scripting.Library, o Options) (*Sandbox, error) {
 	return s, nil
 }
 
-// Use makes a library the sandbox's own: that of inputs which bring none, and of children that start from now on. Those
-// that run already hear of it, as of every other, with the first job that needs it.
+// Use makes a library the sandbox's own, in place of the one of New: that of inputs which bring none, and of children
+// that start from now on. Those that run already hear of it, as of every other, with the first job that needs it.
 func (s *Sandbox) Use(library *scripting.Library) error {
+	if library == nil {
+		library = &scripting.Library{}
+	}
 	frames, err := appendLibrary(nil, -1, library)
 	if err != nil {
 		return err

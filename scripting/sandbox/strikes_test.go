@@ -208,11 +208,12 @@ func killsInOneContext(t *testing.T, library *scripting.Library, script scriptin
 	if err := run("light", serve); err != nil {
 		t.Errorf("in another context: %v", err)
 	}
-	if s.quarantined(t, script) {
+	same := scripting.Input{Script: script, Library: library}
+	if s.quarantined(t, same) {
 		t.Error("it is in quarantine for what one context did")
 	}
-	if err := run("dusk", kill); kindOf(err) != KindCrash || !s.quarantined(t, script) {
-		t.Errorf("in a second context: %v; in quarantine: %v", err, s.quarantined(t, script))
+	if err := run("dusk", kill); kindOf(err) != KindCrash || !s.quarantined(t, same) {
+		t.Errorf("in a second context: %v; in quarantine: %v", err, s.quarantined(t, same))
 	}
 	var wg sync.WaitGroup
 	var most atomic.Int64
@@ -231,9 +232,9 @@ func killsInOneContext(t *testing.T, library *scripting.Library, script scriptin
 }
 
 // quarantined tells whether a script runs one at a time.
-func (s *Sandbox) quarantined(t *testing.T, script scripting.Script) bool {
+func (s *Sandbox) quarantined(t *testing.T, in scripting.Input) bool {
 	t.Helper()
-	job, err := newTask(scripting.Input{Script: script, Library: s.own()})
+	job, err := newTask(in)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,8 +5,8 @@
 // their length in front, and nothing may be left at a body's end: whatever does not decode exactly is an [ErrFormat],
 // after which the connection is of no more use.
 //
-// The parent sends [KindScript] for each script of the library, then [KindReady]; [KindLibrary], followed by the same, for
-// another library, and [KindDefine] for a source, once for each child; and [KindRun] for each job. The child sends
+// The parent sends [KindScript] for each script of the library, then [KindReady]; [KindLibrary], followed by the same,
+// for another library, and [KindDefine] for a source, once for each child; and [KindRun] for each job. The child sends
 // [KindHello] once it is confined, and [KindDone] for each job, in the order of the jobs.
 package wire
 

@@ -66,8 +66,8 @@ func (d *decoder) slot(least, most int) int {
 	return int(slot)
 }
 
-// AppendInput appends what a run depends on, but for the source and the library: the part of a KindRun that is the same in whichever
-// child it runs.
+// AppendInput appends what a run depends on, but for the source and the library: the part of a KindRun that is the same
+// in whichever child it runs.
 func AppendInput(buf []byte, in *scripting.Input) []byte {
 	buf = appendText(buf, in.Script.Name)
 	buf = appendLimits(buf, in.Limits)

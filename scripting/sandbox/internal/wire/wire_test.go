@@ -189,7 +189,8 @@ func FuzzBodies(f *testing.F) {
 	done, _ := AppendDone(nil, &fullDone)
 	hello, _ := AppendHello(nil, []Layer{{"a", true, "b"}})
 	define, _ := AppendDefine(nil, 1, "x")
-	for _, frame := range [][]byte{run, done, hello, define} {
+	library, _ := AppendLibrary(nil, 1)
+	for _, frame := range [][]byte{run, done, hello, define, library} {
 		f.Add(frame[4], frame[header:])
 	}
 	f.Fuzz(func(t *testing.T, kind byte, data []byte) {
@@ -197,11 +198,11 @@ func FuzzBodies(f *testing.F) {
 		var err error
 		switch Kind(kind) {
 		case KindRun:
-			number, slot, in, failed := Run(data, 100)
+			number, at, in, failed := Run(data, Place{Library: 7, Source: 100})
 			if failed != nil {
 				return
 			}
-			again, err = AppendRun(nil, number, slot, AppendInput(nil, &in))
+			again, err = AppendRun(nil, number, at, AppendInput(nil, &in))
 		case KindDone:
 			d, failed := ParseDone(data)
 			if failed != nil {
@@ -220,6 +221,12 @@ func FuzzBodies(f *testing.F) {
 				return
 			}
 			again, err = AppendDefine(nil, slot, source)
+		case KindLibrary:
+			slot, failed := Library(data, 7)
+			if failed != nil {
+				return
+			}
+			again, err = AppendLibrary(nil, slot)
 		default:
 			return
 		}
@@ -236,8 +243,8 @@ func compare(t *testing.T, kind Kind, x, y []byte) {
 	decode := func(b []byte) any {
 		switch kind {
 		case KindRun:
-			number, slot, in, err := Run(b, 100)
-			return []any{number, slot, in, err}
+			number, at, in, err := Run(b, Place{Library: 7, Source: 100})
+			return []any{number, at, in, err}
 		case KindDone:
 			d, err := ParseDone(b)
 			return []any{d, err}
