@@ -313,7 +313,8 @@ func (w *Worker) adopt(ctx context.Context, pool *stream.Pool) (*releases, error
 		}
 	}
 	r.current.Store(l)
-	return r, r.use(l)
+	err = r.use(l)
+	return r, err
 }
 
 func (w *Worker) performing(streams calls.Streams, keys job.Keyring, take func(context.Context, Service) (calls.Deliveries, error)) calls.Config {
