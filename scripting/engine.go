@@ -17,9 +17,9 @@ import (
 	"github.com/thence-dev/thence/scripting/internal/value"
 )
 
-// Engine runs scripts in this process: those of its library, and sources that come with a job. What it has compiled it
-// keeps. A script can take much memory before its time is over; an Engine is for scripts whose authors are trusted, and
-// package sandbox for all others.
+// Engine runs scripts in this process: those of its library, or of another that the input brings, and sources that come
+// with a job. What it has compiled it keeps: of a library for as long as that is in use. A script can take much memory
+// before its time is over; an Engine is for scripts whose authors are trusted, and package sandbox for all others.
 type Engine struct {
 	lib    *Library
 	inline cache
@@ -45,7 +45,7 @@ func InlineName(source string) string {
 
 // Check compiles a script without running it. The error is an *[Error].
 func (e *Engine) Check(s Script) error {
-	_, _, err := e.program(s, Limits{}.WithDefaults())
+	_, _, err := e.lib.program(s, Limits{}.WithDefaults(), &e.inline)
 	return err
 }
 
@@ -57,7 +57,11 @@ func (e *Engine) Run(ctx context.Context, in Input) (*Outcome, error) {
 	}
 	start := time.Now()
 	in.Limits = in.Limits.WithDefaults()
-	p, name, err := e.program(in.Script, in.Limits)
+	lib := in.Library
+	if lib == nil {
+		lib = e.lib
+	}
+	p, name, err := lib.program(in.Script, in.Limits, &e.inline)
 	if err != nil {
 		return nil, err
 	}
@@ -66,7 +70,7 @@ func (e *Engine) Run(ctx context.Context, in Input) (*Outcome, error) {
 		return nil, &Error{Kind: KindTimeLimit, Script: shown(in.Script), Message: timeMessage(in.Limits) + " for compiling"}
 	}
 	m := p.machine(in.Limits.Allocs)
-	m.run.Start(jobOf(in.Job, name), in.State, in.Limits.forModules(), e.lib)
+	m.run.Start(jobOf(in.Job, name), in.State, in.Limits.forModules(), lib)
 	out, err := p.run(ctx, m, in, left)
 	if in.Measure && out != nil {
 		out.Usage = m.usage(in, out, time.Since(start))
@@ -94,12 +98,12 @@ func (p *program) run(ctx context.Context, m *machine, in Input, left time.Durat
 }
 
 // program finds or compiles a script; name is what job.script will be.
-func (e *Engine) program(s Script, limits Limits) (p *program, name string, err error) {
+func (l *Library) program(s Script, limits Limits, inline *cache) (p *program, name string, err error) {
 	if s.Source == "" {
-		get, ok := e.lib.programs[s.Name]
+		get, ok := l.programs[s.Name]
 		if !ok {
 			return nil, "", &Error{Kind: KindUnknownScript, Script: s.Name,
-				Message: fmt.Sprintf("there is no script %q in the library%s", s.Name, compile.Suggest(s.Name, e.lib.names))}
+				Message: fmt.Sprintf("there is no script %q in the library%s", s.Name, compile.Suggest(s.Name, l.names))}
 		}
 		p, err = get()
 		return p, s.Name, err
@@ -108,7 +112,7 @@ func (e *Engine) program(s Script, limits Limits) (p *program, name string, err 
 		return nil, "", scriptError(&modules.LimitError{What: "source", Got: len(s.Source), Limit: limits.Source},
 			shown(s), limits)
 	}
-	return e.inline.get(s, e.lib.compile)
+	return inline.get(l, s)
 }
 
 // shown is the name by which errors call a script.

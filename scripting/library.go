@@ -23,6 +23,7 @@ type Library struct {
 	names    []string
 	release  string
 	programs map[string]func() (*program, error)
+	contents map[string]func() string
 }
 
 const (
@@ -37,7 +38,7 @@ var scriptName = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompil
 // script of a later layer takes the place of one with the same name in an earlier layer. All scripts must compile: the
 // error joins an error for each file that is wrong, those of scripts being *[Error].
 func NewLibrary(layers ...fs.FS) (*Library, error) {
-	l := &Library{sources: map[string]string{}, programs: map[string]func() (*program, error){}}
+	l := &Library{sources: map[string]string{}}
 	var errs []error
 	for _, layer := range layers {
 		errs = append(errs, l.read(layer)...)
@@ -52,15 +53,17 @@ func NewLibrary(layers ...fs.FS) (*Library, error) {
 // Load fills an empty Library with scripts, by name, that another process has checked. They are compiled when they are
 // first run or imported.
 func (l *Library) Load(sources map[string]string) {
-	l.sources, l.programs = maps.Clone(sources), map[string]func() (*program, error){}
+	l.sources = maps.Clone(sources)
 	l.index()
 }
 
 func (l *Library) index() {
 	l.names = slices.Sorted(maps.Keys(l.sources))
 	l.release = hash(l)
+	l.programs, l.contents = make(map[string]func() (*program, error), len(l.names)), make(map[string]func() string, len(l.names))
 	for _, name := range l.names {
 		l.programs[name] = sync.OnceValues(func() (*program, error) { return l.compile(name, l.sources[name]) })
+		l.contents[name] = sync.OnceValue(func() string { return l.content(name) })
 	}
 }
 
@@ -125,6 +128,39 @@ func hash(l *Library) string {
 func (l *Library) Has(name string) bool {
 	_, ok := l.sources[name]
 	return ok
+}
+
+// Content identifies what a script is, apart from the release that it stands in: two libraries give the same for a name
+// when the script and all that it imports are the same in both. It is empty for a name that the library does not have.
+// The first use may compile the script.
+func (l *Library) Content(name string) string {
+	if get, ok := l.contents[name]; ok {
+		return get()
+	}
+	return ""
+}
+
+// content is what Content says. Of a script that does not compile nobody knows what it imports: it is a new one in each
+// release.
+func (l *Library) content(name string) string {
+	h := sha256.New()
+	p, err := l.programs[name]()
+	if err != nil {
+		_, _ = fmt.Fprintf(h, "release %s %s", l.release, name)
+		return hex.EncodeToString(h.Sum(nil))
+	}
+	for _, f := range p.Files() {
+		_, _ = fmt.Fprintf(h, "%d %s %d %s\n", len(f.Name), f.Name, len(f.Source), f.Source)
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+// Size is how many bytes the names and the sources have together.
+func (l *Library) Size() (n int) {
+	for name, source := range l.sources {
+		n += len(name) + len(source)
+	}
+	return n
 }
 
 // Names lists the scripts in order.

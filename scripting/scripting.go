@@ -46,6 +46,8 @@ type Input struct {
 	State  []byte // the context's state, a JSON object; empty: {}
 	Limits Limits // zero fields take the defaults
 
+	Library *Library // whose scripts can be named and imported; nil: the Runner's own
+
 	Measure bool // Outcome.Usage is wanted
 }
 

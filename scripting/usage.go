@@ -16,7 +16,7 @@ type Bound struct {
 // *[Error].
 func (e *Engine) Inspect(s Script, l Limits) ([]Bound, error) {
 	l = l.WithDefaults()
-	p, _, err := e.program(s, l)
+	p, _, err := e.lib.program(s, l, &e.inline)
 	if err != nil {
 		return nil, err
 	}

@@ -145,7 +145,7 @@ func BenchmarkStart(b *testing.B) {
 		programPath = func() (string, error) { return *program, nil }
 		defer func() { programPath = executable }()
 	}
-	frames, err := libraryFrames(&scripting.Library{})
+	frames, err := appendLibrary(nil, -1, &scripting.Library{})
 	if err != nil {
 		b.Fatal(err)
 	}

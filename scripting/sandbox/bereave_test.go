@@ -31,7 +31,7 @@ func TestBereave(t *testing.T) {
 		{"killed from outside four times", []blow{{outside, true, true}, {outside, true, true}, {outside, true, true}, {outside, true, true}}, ErrInterrupted, true},
 		{"its child stands still", []blow{{death{kind: stalled}, true, true}}, nil, false},
 	} {
-		s := &Sandbox{library: &scripting.Library{}}
+		s := &Sandbox{}
 		job, err := newTask(fault("exit"))
 		if err != nil {
 			t.Fatal(err)

@@ -32,6 +32,8 @@ type child struct {
 	in      *wire.Reader
 	runner  scripting.Runner
 	sources [slots + 1]string // from 1
+	shelf   [libraries]*scripting.Library
+	text    uint64 // bytes of shelf, as far as they are not the scripts' part of memory
 	watch   *watch
 	results results
 	memory  int64
@@ -59,6 +61,7 @@ func runChild(memory int64) error {
 	if err != nil {
 		return err
 	}
+	c.put(0, library)
 	c.runner = newRunner(library)
 	c.watch = newWatch(c)
 	c.warm()
@@ -84,7 +87,7 @@ func (c *child) mapPage() error {
 	return nil
 }
 
-// readLibrary reads the scripts of the library, up to the frame that says that these are all.
+// readLibrary reads the scripts of a library, up to the frame that says that these are all.
 func (c *child) readLibrary() (*scripting.Library, error) {
 	sources := map[string]string{}
 	for {
@@ -163,22 +166,43 @@ func (c *child) handle(kind wire.Kind, body []byte) error {
 		slot, source, err := wire.Define(body, slots)
 		c.sources[slot] = source
 		return err
+	case wire.KindLibrary:
+		return c.learn(body)
 	case wire.KindRun:
 		return c.run(body)
 	}
 	return wire.ErrFormat
 }
 
+// learn reads a library. Its frames may still be on their way, and answers don't wait for them.
+func (c *child) learn(body []byte) error {
+	slot, err := wire.Library(body, libraries-1)
+	if err != nil {
+		return err
+	}
+	if err := c.results.flush(); err != nil {
+		return err
+	}
+	library, err := c.readLibrary()
+	if err == nil {
+		c.put(slot, library)
+	}
+	return err
+}
+
 // run runs a job, unless it was taken back meanwhile.
 func (c *child) run(body []byte) error {
-	number, slot, in, err := wire.Run(body, slots)
+	number, at, in, err := wire.Run(body, wire.Place{Library: libraries - 1, Source: slots})
 	if err != nil {
 		return err
 	}
 	if number <= c.page.skip().Load() {
 		return nil
 	}
-	in.Script.Source = c.sources[slot]
+	in.Script.Source, in.Library = c.sources[at.Source], c.shelf[at.Library]
+	if in.Library == nil { // the engine would run its own
+		return wire.ErrFormat
+	}
 	limit := in.Limits.Time
 	in.Limits.Time = longest // time is the watch's
 	ctx := c.watch.begin(number, limit, in.Measure)
@@ -220,7 +244,7 @@ func (c *child) execute(ctx context.Context, in scripting.Input) (out *scripting
 // tidy collects what a large job has left behind, so that the next has all its memory. A child that still keeps much
 // (of compiled scripts) asks to be replaced.
 func (c *child) tidy() {
-	most := uint64(c.memory) / kept
+	most := uint64(c.memory)/kept + c.text
 	if heapObjects() <= most {
 		return
 	}

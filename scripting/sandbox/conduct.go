@@ -7,7 +7,7 @@ import (
 )
 
 const (
-	remembered = 4096 // scripts that wait for nothing, and of which a sandbox knows how they behaved
+	remembered = 4096 // scripts of each kind that wait for nothing, and of which a sandbox knows how they behaved
 	shortRun   = 20 * time.Millisecond
 	shortRuns  = 3  // in a row, until a script is known to be quick
 	shortMost  = 64 // that count
@@ -34,10 +34,10 @@ func (c *conduct) ran(took time.Duration) {
 // quick tells whether the script is known to take little time, and to let its process live.
 func (c *conduct) quick() bool { return c.short >= shortRuns }
 
-// records keeps the conduct of scripts: of those with tasks, of the library's, and of up to remembered others. These
-// belong to the context that ran them first. When there are too many, the context with the most of them loses the one
-// that it has not used for longest: nobody can push out the records of others by making many. The zero records is
-// empty.
+// records keeps the conduct of scripts: of those with tasks, and of up to remembered others. These belong to the context
+// that ran them first. When there are too many, the context with the most of them loses the one that it has not used for
+// longest: nobody can push out the records of others by making many. Scripts of libraries have records of their own, so
+// that those that came with jobs can't push them out. The zero records is empty.
 type records struct {
 	byKey  map[string]*conduct
 	owners map[string]*owner
@@ -52,7 +52,7 @@ type owner struct {
 	index int       // in records.most
 }
 
-// ofLibrary is the owner of scripts that are never forgotten, as there are only so many.
+// ofLibrary is the owner of the scripts of libraries, of all releases.
 const ofLibrary = ""
 
 // get returns a key's conduct for a task, and begins one when there is none. It must be given back by release.
@@ -60,10 +60,7 @@ func (r *records) get(key, context string) *conduct {
 	c, ok := r.byKey[key]
 	switch {
 	case !ok:
-		c = &conduct{key: key}
-		if context != ofLibrary {
-			c.owner = r.owner(context)
-		}
+		c = &conduct{key: key, owner: r.owner(context)}
 		if r.byKey == nil {
 			r.byKey = map[string]*conduct{}
 		}

@@ -61,8 +61,8 @@ func closeOtherFiles() (wake int, err error) {
 	return wake, nil
 }
 
-// limitAddressSpace allows memory bytes on top of what the process has mapped by now, most of which the Go runtime has
-// only set aside. It sets address space aside in units of 64 MiB, of which it has used a part of one by now, so the heap
+// limitAddressSpace allows memory bytes, and room for libraries, on top of what the process has mapped by now, most of
+// which the Go runtime has only set aside. It sets address space aside in units of 64 MiB, of which it has used a part of one by now, so the heap
 // may grow to memory at least, and to 64 MiB more at most. RLIMIT_DATA would not be strict: the heap turns what is set
 // aside writable, which is not counted again.
 func limitAddressSpace(memory int64) wire.Layer {
@@ -77,8 +77,9 @@ func limitAddressSpace(memory int64) wire.Layer {
 	}
 	// Should the machine or the container run out of memory, a child is the first to go.
 	_ = os.WriteFile("/proc/self/oom_score_adj", []byte("1000"), 0)
-	limit := uint64(pages*int64(os.Getpagesize()) + memory + overhead)
-	return layer(name, fmt.Sprintf("%d MiB of address space beyond the start", (memory+overhead)>>20),
+	room := memory + int64(shelfRoom(memory)) + overhead
+	limit := uint64(pages*int64(os.Getpagesize()) + room)
+	return layer(name, fmt.Sprintf("%d MiB of address space beyond the start", room>>20),
 		unix.Setrlimit(unix.RLIMIT_AS, &unix.Rlimit{Cur: limit, Max: limit}))
 }
 

@@ -50,10 +50,18 @@ func (s *Sandbox) admitTask(t *task) error {
 
 // conductOf finds what is known of a task's script. Of a name that the library does not have nothing is kept.
 func (s *Sandbox) conductOf(t *task) *conduct {
-	if t.in.Script.Source == "" && !s.library.Has(t.in.Script.Name) {
+	if t.in.Script.Source == "" && !t.in.Library.Has(t.in.Script.Name) {
 		return &conduct{users: 1}
 	}
-	return s.scripts.get(t.key, t.owner())
+	return s.recordsOf(t).get(t.key, t.owner())
+}
+
+// recordsOf are those that a task's script belongs to.
+func (s *Sandbox) recordsOf(t *task) *records {
+	if t.in.Script.Source == "" {
+		return &s.named
+	}
+	return &s.scripts
 }
 
 // refusal is the error of a task whose script has ended processes in its context before, or others have there. Of such
@@ -249,9 +257,19 @@ func (s *Sandbox) next(q *fairQueue) *task {
 // hand puts a task into a child's outbox, and adds the child to those that have something to be sent.
 func (s *Sandbox) hand(p *process, t *task, send []*process) []*process {
 	p.last++
-	err := p.outbox.add(len(p.jobs) == 0, func(buf []byte) ([]byte, error) { return p.frames(buf, t) })
+	told := false
+	err := p.outbox.add(len(p.jobs) == 0, func(buf []byte) (_ []byte, err error) {
+		buf, told, err = p.frames(buf, t)
+		return buf, err
+	})
+	if told && err == nil {
+		s.stats.Libraries++
+	}
 	if err != nil {
 		p.sources.forget(t.key) // it was not told, or may not have been
+		if told {
+			p.shelf.forget(t.in.Library)
+		}
 		s.finish(t, nil, engineFailed(t.in.Script, err.Error()))
 		p.idle()
 		return send
@@ -278,18 +296,22 @@ func (p *process) idle() {
 	}
 }
 
-// frames appends what a child must read to run a task as its next job.
-func (p *process) frames(buf []byte, t *task) (_ []byte, err error) {
-	slot := 0
+// frames appends what a child must read to run a task as its next job, and tells whether a library is part of it.
+func (p *process) frames(buf []byte, t *task) (_ []byte, told bool, err error) {
+	var at wire.Place
+	if buf, at.Library, told, err = p.library(buf, t.in.Library); err != nil {
+		return buf, told, err
+	}
 	if t.in.Script.Source != "" {
 		var fresh bool
-		if slot, fresh = p.sources.slot(t.key); fresh {
-			if buf, err = wire.AppendDefine(buf, slot, t.in.Script.Source); err != nil {
-				return buf, err
+		if at.Source, fresh = p.sources.slot(t.key); fresh {
+			if buf, err = wire.AppendDefine(buf, at.Source, t.in.Script.Source); err != nil {
+				return buf, told, err
 			}
 		}
 	}
-	return wire.AppendRun(buf, p.last, slot, *t.input)
+	buf, err = wire.AppendRun(buf, p.last, at, *t.input)
+	return buf, told, err
 }
 
 // flush sends what was put into outboxes. While a child has other jobs to do it lets goroutines go first that are about

@@ -33,7 +33,7 @@ func (s *Sandbox) replace() {
 // they are not to blame, and may be run again.
 func (s *Sandbox) start() {
 	for pause := spawnPause; ; pause = min(2*pause, spawnMost) {
-		p, err := s.spawner.start(s.options.Memory, s.frames)
+		p, err := s.startChild()
 		if err == nil {
 			s.join(p)
 			return

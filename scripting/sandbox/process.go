@@ -27,6 +27,7 @@ type process struct {
 	outbox outbox
 
 	sources sources
+	shelf   shelf
 	jobs    []*task // sent and not answered, the oldest first; all but the first wait in the child
 	last    uint64  // number of the last job sent
 	taken   uint64  // number of the last job that was taken back

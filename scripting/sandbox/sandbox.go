@@ -21,7 +21,11 @@
 // hold all children, so that slow ones, or those that kill, delay each other but not the quick ones. A job is blamed only
 // for what happens while it is alone in its child: a script that ends two processes within a minute is refused in that
 // context for a while, and so are the unknown sources there. Other contexts do not pay for it; when it ends processes in
-// several, it runs one at a time.
+// several, it runs one at a time. A script is what it consists of, with all that it imports: one that a new release mends
+// has done nothing yet, and one that the release leaves as it was answers for what it did.
+//
+// A job runs on the library that its input brings, or on the sandbox's own, see [Sandbox.Use]. Children keep a few
+// libraries side by side, and are told of one with the first job that needs it.
 package sandbox
 
 import (
@@ -36,7 +40,6 @@ import (
 	"time"
 
 	"github.com/thence-dev/thence/scripting"
-	"github.com/thence-dev/thence/scripting/sandbox/internal/wire"
 )
 
 // Options say how scripts are bounded. The zero Options are fit for use.
@@ -51,21 +54,22 @@ type Options struct {
 // Sandbox runs scripts in child processes. It is safe for concurrent use. Close ends it.
 type Sandbox struct {
 	options Options
-	library *scripting.Library
-	frames  []byte // the library, for each new child
 	layers  Layers
 	spawner spawner
 	quit    chan struct{}
 	running sync.WaitGroup // listeners, and starts under way
 
 	mu        sync.Mutex
+	library   *scripting.Library // its own: see Use
+	frames    []byte             // the library, for each new child
 	processes []*process
 	failing   bool      // the last try to start a child failed
 	quick     fairQueue // jobs of scripts known to be quick
 	others    fairQueue // which run alone
 	kept      fairQueue // of scripts in quarantine, which run one at a time
 	keptTurn  bool      // kept goes before others
-	scripts   records
+	scripts   records   // that came with jobs
+	named     records   // of libraries
 	docket    docket
 	stats     Stats
 	watching  bool
@@ -98,16 +102,12 @@ func New(library *scripting.Library, o Options) (*Sandbox, error) {
 	if !mainCalled.Load() {
 		return nil, errNoMain
 	}
-	if library == nil {
-		library = &scripting.Library{}
-	}
-	frames, err := libraryFrames(library)
-	if err != nil {
+	s := &Sandbox{options: o.withDefaults(), quit: make(chan struct{})}
+	if err := s.Use(library); err != nil {
 		return nil, err
 	}
-	s := &Sandbox{options: o.withDefaults(), library: library, frames: frames, quit: make(chan struct{})}
 	s.spawner.begin()
-	p, err := s.spawner.start(s.options.Memory, s.frames)
+	p, err := s.startChild()
 	if err != nil {
 		s.spawner.end()
 		return nil, err
@@ -126,16 +126,34 @@ func New(library *scripting.Library, o Options) (*Sandbox, error) {
 	return s, nil
 }
 
-func libraryFrames(library *scripting.Library) (frames []byte, err error) {
-	for _, name := range library.Names() {
-		source, _ := library.Source(name)
-		if frames, err = wire.AppendScript(frames, name, source); err != nil {
-			return nil, fmt.Errorf("script %s: %w", name, err)
-		}
+// Use makes a library the sandbox's own, in place of the one of New: that of inputs which bring none, and of children
+// that start from now on. Those that run already hear of it, as of every other, with the first job that needs it.
+func (s *Sandbox) Use(library *scripting.Library) error {
+	if library == nil {
+		library = &scripting.Library{}
 	}
-	start := len(frames)
-	frames = wire.Begin(frames, wire.KindReady)
-	return frames, wire.End(frames, start)
+	frames, err := appendLibrary(nil, -1, library)
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.library, s.frames = library, frames
+	return nil
+}
+
+// startChild starts a child with the sandbox's own library, as it is now.
+func (s *Sandbox) startChild() (*process, error) {
+	s.mu.Lock()
+	library, frames := s.library, s.frames
+	s.mu.Unlock()
+	p, err := s.spawner.start(s.options.Memory, frames)
+	if err != nil {
+		return nil, err
+	}
+	p.shelf.room = shelfRoom(s.options.Memory)
+	_, _, _ = p.shelf.slot(library)
+	return p, nil
 }
 
 // Layers tells what holds a child on this system.
@@ -148,11 +166,20 @@ func (s *Sandbox) Run(ctx context.Context, in scripting.Input) (*scripting.Outco
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
+	if in.Library == nil {
+		in.Library = s.own()
+	}
 	t, err := newTask(in)
 	if err != nil {
 		return nil, err
 	}
 	return s.run(ctx, t)
+}
+
+func (s *Sandbox) own() *scripting.Library {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.library
 }
 
 func (s *Sandbox) run(ctx context.Context, t *task) (*scripting.Outcome, error) {

@@ -18,6 +18,7 @@ type Stats struct {
 	Repeated  uint64                         // runs done again since a child died, or was held up, by the job before
 	Lost      uint64                         // processes that ended, or were killed as they stood still, by no job's fault
 	Killed    map[scripting.ErrorKind]uint64 // processes, by the error of the job that they ended of
+	Libraries uint64                         // that processes were told of after their start
 	Wait      time.Duration                  // of all jobs together, for their turn
 	WaitMost  time.Duration                  // of one job
 }

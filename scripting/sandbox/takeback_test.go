@@ -15,7 +15,7 @@ import (
 // fullChild is a child, of a sandbox that has no other, whose first job runs and is first seen now, with others behind.
 func fullChild(t *testing.T, jobs int) (*Sandbox, *process, []*task) {
 	t.Helper()
-	s := &Sandbox{library: &scripting.Library{}}
+	s := &Sandbox{}
 	p := &process{proc: &os.Process{Pid: nobody}, page: newTestPage(t)}
 	for range jobs {
 		job, err := newTask(fault("work"))

@@ -15,7 +15,7 @@ import (
 // Run may read once done is closed.
 type task struct {
 	in     scripting.Input
-	key    string // of the script: equal for equal sources
+	key    string // of the script: see keyOf
 	input  *[]byte
 	size   int // of the input
 	queued time.Time
@@ -46,11 +46,7 @@ func newTask(in scripting.Input) (*task, error) {
 		return nil, &scripting.Error{Kind: scripting.KindLimit, Script: shown(in.Script),
 			Message: fmt.Sprintf("the source has %d bytes, more than the limit of %d", n, in.Limits.Source)}
 	}
-	t := &task{in: in, queued: time.Now(), done: make(chan struct{}), key: "library " + in.Script.Name}
-	if in.Script.Source != "" {
-		sum := sha256.Sum256([]byte(in.Script.Source))
-		t.key = string(sum[:])
-	}
+	t := &task{in: in, queued: time.Now(), done: make(chan struct{}), key: keyOf(in)}
 	t.input = inputs.Get().(*[]byte)
 	*t.input = wire.AppendInput((*t.input)[:0], &in)
 	t.size = len(*t.input)
@@ -60,6 +56,16 @@ func newTask(in scripting.Input) (*task, error) {
 			Message: fmt.Sprintf("the job's data and the context's state have %d bytes together, more than the limit of %d", n, wire.MaxFrame)}
 	}
 	return t, nil
+}
+
+// keyOf tells scripts apart by what they are. A script that a new release mends has a key of its own, and does not answer
+// for what the broken one did; one that is the same in both has one key.
+func keyOf(in scripting.Input) string {
+	if in.Script.Source == "" {
+		return "library " + in.Script.Name + " " + in.Library.Content(in.Script.Name)
+	}
+	sum := sha256.Sum256([]byte(in.Script.Source))
+	return string(sum[:])
 }
 
 // release gives the task's buffer back, once the task has left the sandbox.
@@ -93,7 +99,7 @@ func (s *Sandbox) finish(t *task, out *scripting.Outcome, err error) {
 // forget gives back what is kept for a task that is over.
 func (s *Sandbox) forget(t *task) {
 	if t.conduct != nil {
-		s.scripts.release(t.conduct)
+		s.recordsOf(t).release(t.conduct)
 		t.conduct = nil
 	}
 }

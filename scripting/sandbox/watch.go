@@ -18,10 +18,10 @@ var began = time.Now()
 // still go on, or that has used its time, and sends the results of short jobs that wait behind a long one.
 type watch struct {
 	c     *child
-	most  uint64 // bytes of objects on the heap
 	timer *time.Timer
 
 	mu    sync.Mutex
+	most  uint64 // bytes of objects on the heap
 	armed bool
 	busy  bool
 	stop  context.CancelCauseFunc // of the job that runs
@@ -32,10 +32,18 @@ type watch struct {
 }
 
 func newWatch(c *child) *watch {
-	w := &watch{c: c, most: uint64(c.memory) / 8 * 7}
+	w := &watch{c: c}
+	w.allow(c.text)
 	w.timer = time.AfterFunc(time.Hour, w.look)
 	w.timer.Stop()
 	return w
+}
+
+// allow lets the heap hold so many bytes beside what a script may take.
+func (w *watch) allow(bytes uint64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.most = uint64(w.c.memory)/8*7 + bytes
 }
 
 // begin says that a job runs, and returns the context that ends when it must be stopped. Most jobs have ended before the

@@ -34,6 +34,10 @@ type Program struct {
 // File is one of a program's sources.
 type File struct{ Name, Source string }
 
+// Files are the sources that the program is made of: the script itself, and all that it imports, each once, in the order
+// in which they were first met.
+func (p *Program) Files() []File { return p.files }
+
 // NewVM makes a VM for the program.
 func (p *Program) NewVM(globals []tengo.Object, maxAllocs int64) *tengo.VM {
 	bc := *p.bytecode

@@ -21,6 +21,28 @@ func Script(body []byte) (name, source string, err error) {
 	return name, source, d.close()
 }
 
+// AppendReady appends the frame that ends a library.
+func AppendReady(buf []byte) ([]byte, error) {
+	start := len(buf)
+	buf = Begin(buf, KindReady)
+	return buf, End(buf, start)
+}
+
+// AppendLibrary appends a frame that begins a library in a slot, in place of what was there: its scripts follow, and the
+// frame that ends it.
+func AppendLibrary(buf []byte, slot int) ([]byte, error) {
+	start := len(buf)
+	buf = binary.AppendUvarint(Begin(buf, KindLibrary), uint64(slot))
+	return buf, End(buf, start)
+}
+
+// Library decodes a KindLibrary, for slots from 0 up to most.
+func Library(body []byte, most int) (slot int, err error) {
+	d := decoder{b: body}
+	slot = d.slot(0, most)
+	return slot, d.close()
+}
+
 // AppendDefine appends a frame that puts a source into a slot, in place of what was there.
 func AppendDefine(buf []byte, slot int, source string) ([]byte, error) {
 	start := len(buf)
@@ -44,8 +66,8 @@ func (d *decoder) slot(least, most int) int {
 	return int(slot)
 }
 
-// AppendInput appends what a run depends on, but for the source: the part of a KindRun that is the same in whichever
-// child it runs.
+// AppendInput appends what a run depends on, but for the source and the library: the part of a KindRun that is the same
+// in whichever child it runs.
 func AppendInput(buf []byte, in *scripting.Input) []byte {
 	buf = appendText(buf, in.Script.Name)
 	buf = appendLimits(buf, in.Limits)
@@ -74,25 +96,30 @@ func appendLimits(buf []byte, l scripting.Limits) []byte {
 	return buf
 }
 
-// AppendRun appends a frame with a job: its number, the slot of its source (0: the library's script of that name), and
-// what AppendInput made.
-func AppendRun(buf []byte, number uint64, slot int, input []byte) ([]byte, error) {
+// Place is where a child finds what a job runs: the slot of its library, and that of its source (0: it is the library's
+// script of that name).
+type Place struct{ Library, Source int }
+
+// AppendRun appends a frame with a job: its number, where its script is, and what AppendInput made.
+func AppendRun(buf []byte, number uint64, at Place, input []byte) ([]byte, error) {
 	start := len(buf)
 	buf = binary.AppendUvarint(Begin(buf, KindRun), number)
-	buf = append(binary.AppendUvarint(buf, uint64(slot)), input...)
+	buf = binary.AppendUvarint(buf, uint64(at.Library))
+	buf = append(binary.AppendUvarint(buf, uint64(at.Source)), input...)
 	return buf, End(buf, start)
 }
 
 // Run decodes a KindRun, for slots up to most. The input's byte strings are parts of the body.
-func Run(body []byte, most int) (number uint64, slot int, in scripting.Input, err error) {
+func Run(body []byte, most Place) (number uint64, at Place, in scripting.Input, err error) {
 	d := decoder{b: body}
-	number, slot = d.uvarint(), d.slot(0, most)
+	number = d.uvarint()
+	at = Place{Library: d.slot(0, most.Library), Source: d.slot(0, most.Source)}
 	in.Script.Name = d.text()
 	in.Limits = d.limits()
 	in.Job = scripting.Job{ID: d.text(), Sequence: d.uvarint(), Worker: d.text(), Context: d.text(), Caller: d.text(),
 		Parent: d.text(), Operation: d.text(), Time: d.time(), Data: d.bytes(), Response: d.bytes(), Failure: d.bytes(), Tag: d.bytes(), Calls: d.bytes()}
 	in.State, in.Measure = d.bytes(), d.bool()
-	return number, slot, in, d.close()
+	return number, at, in, d.close()
 }
 
 func (d *decoder) limits() scripting.Limits {

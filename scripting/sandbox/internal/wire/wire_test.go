@@ -51,13 +51,14 @@ func body(t testing.TB, buf []byte, want Kind) []byte {
 
 func TestRun(t *testing.T) {
 	for _, want := range []scripting.Input{{}, fullInput} {
-		buf, err := AppendRun(nil, 5, 3, AppendInput(nil, &want))
+		at := Place{Library: 2, Source: 3}
+		buf, err := AppendRun(nil, 5, at, AppendInput(nil, &want))
 		if err != nil {
 			t.Fatal(err)
 		}
-		number, slot, got, err := Run(body(t, buf, KindRun), 3)
-		if err != nil || number != 5 || slot != 3 {
-			t.Errorf("%d, %d, %v", number, slot, err)
+		number, place, got, err := Run(body(t, buf, KindRun), at)
+		if err != nil || number != 5 || place != at {
+			t.Errorf("%d, %d, %v", number, place, err)
 		}
 		if len(want.Job.Data) == 0 { // empty is the same as nil there
 			got.State, got.Job.Data, got.Job.Response, got.Job.Failure, got.Job.Tag, got.Job.Calls = nil, nil, nil, nil, nil, nil
@@ -65,8 +66,10 @@ func TestRun(t *testing.T) {
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Error(diff)
 		}
-		if _, _, _, err := Run(body(t, buf, KindRun), 2); !errors.Is(err, ErrFormat) {
-			t.Errorf("a slot that is not there: %v", err)
+		for _, most := range []Place{{1, 3}, {2, 2}} {
+			if _, _, _, err := Run(body(t, buf, KindRun), most); !errors.Is(err, ErrFormat) {
+				t.Errorf("a slot that is not there: %v", err)
+			}
 		}
 	}
 }
@@ -82,7 +85,7 @@ func TestEveryFieldTravels(t *testing.T) {
 			for i := range v.NumField() {
 				walk(path+"."+v.Type().Field(i).Name, v.Field(i))
 			}
-		case v.IsZero() && path != "Input.Script.Source": // which is defined apart from the job
+		case v.IsZero() && path != "Input.Script.Source" && path != "Input.Library": // which are defined apart from the job
 			t.Errorf("%s is not set in this test: add it to the frames and here", path)
 		}
 	}
@@ -120,6 +123,17 @@ func TestSmallFrames(t *testing.T) {
 	}
 	if _, _, err := Define(body(t, buf, KindDefine), 6); !errors.Is(err, ErrFormat) {
 		t.Error(err)
+	}
+	buf, _ = AppendLibrary(nil, 7)
+	if slot, err := Library(body(t, buf, KindLibrary), 7); slot != 7 || err != nil {
+		t.Error(slot, err)
+	}
+	if _, err := Library(body(t, buf, KindLibrary), 6); !errors.Is(err, ErrFormat) {
+		t.Error(err)
+	}
+	buf, _ = AppendReady(nil)
+	if rest := body(t, buf, KindReady); len(rest) > 0 {
+		t.Errorf("the end of a library says %q", rest)
 	}
 	layers := []Layer{{"a", true, ""}, {"b", false, "why"}}
 	buf, _ = AppendHello(nil, layers)
@@ -171,11 +185,12 @@ func TestReaderRefuses(t *testing.T) {
 
 // FuzzBodies decodes anything: what decodes can be encoded again, to the same.
 func FuzzBodies(f *testing.F) {
-	run, _ := AppendRun(nil, 5, 3, AppendInput(nil, &fullInput))
+	run, _ := AppendRun(nil, 5, Place{Source: 3}, AppendInput(nil, &fullInput))
 	done, _ := AppendDone(nil, &fullDone)
 	hello, _ := AppendHello(nil, []Layer{{"a", true, "b"}})
 	define, _ := AppendDefine(nil, 1, "x")
-	for _, frame := range [][]byte{run, done, hello, define} {
+	library, _ := AppendLibrary(nil, 1)
+	for _, frame := range [][]byte{run, done, hello, define, library} {
 		f.Add(frame[4], frame[header:])
 	}
 	f.Fuzz(func(t *testing.T, kind byte, data []byte) {
@@ -183,11 +198,11 @@ func FuzzBodies(f *testing.F) {
 		var err error
 		switch Kind(kind) {
 		case KindRun:
-			number, slot, in, failed := Run(data, 100)
+			number, at, in, failed := Run(data, Place{Library: 7, Source: 100})
 			if failed != nil {
 				return
 			}
-			again, err = AppendRun(nil, number, slot, AppendInput(nil, &in))
+			again, err = AppendRun(nil, number, at, AppendInput(nil, &in))
 		case KindDone:
 			d, failed := ParseDone(data)
 			if failed != nil {
@@ -206,6 +221,12 @@ func FuzzBodies(f *testing.F) {
 				return
 			}
 			again, err = AppendDefine(nil, slot, source)
+		case KindLibrary:
+			slot, failed := Library(data, 7)
+			if failed != nil {
+				return
+			}
+			again, err = AppendLibrary(nil, slot)
 		default:
 			return
 		}
@@ -222,8 +243,8 @@ func compare(t *testing.T, kind Kind, x, y []byte) {
 	decode := func(b []byte) any {
 		switch kind {
 		case KindRun:
-			number, slot, in, err := Run(b, 100)
-			return []any{number, slot, in, err}
+			number, at, in, err := Run(b, Place{Library: 7, Source: 100})
+			return []any{number, at, in, err}
 		case KindDone:
 			d, err := ParseDone(b)
 			return []any{d, err}
