@@ -71,10 +71,10 @@ func TestOldServerAndClocks(t *testing.T) {
 func TestAccountLimits(t *testing.T) {
 	b := bedOn(t, limited(t))
 	b.make(stream.Options{MaxBytes: 1 << 20})
-	b.finds("jetstream", Warning, "the account uses 7 of 8 streams")
+	b.finds("jetstream", Warning, "the account uses 8 of 9 streams")
 }
 
-// limited is a connection to an account that may have eight streams.
+// limited is a connection to an account that may have nine streams.
 func limited(t *testing.T) *nats.Conn {
 	t.Helper()
 	account := natsserver.NewAccount("A")
@@ -82,7 +82,7 @@ func limited(t *testing.T) *nats.Conn {
 	registered, err := ns.LookupAccount("A")
 	must(t, err)
 	must(t, registered.EnableJetStream(map[string]natsserver.JetStreamAccountLimits{
-		"": {MaxMemory: -1, MaxStore: -1, MaxStreams: 8, MaxConsumers: -1},
+		"": {MaxMemory: -1, MaxStore: -1, MaxStreams: 9, MaxConsumers: -1},
 	}, nil))
 	return connect(t, ns, nats.UserInfo("a", "a"))
 }
