@@ -27,6 +27,7 @@ type page struct {
 	url  string
 
 	holding int // contexts that a failed job holds
+	pushes  int
 }
 
 // Ids that the page shows; the test puts those of letters that there are in their places.
@@ -37,7 +38,8 @@ const (
 )
 
 // TestOperationsPage runs every command of docs/operations.md, in order, each as a shell would. What a block is about is
-// said behind its language: letter (there is a dead letter), held (a failed job holds a context), call (the context cus_42 waits for a call).
+// said behind its language: letter (there is a dead letter), held (a failed job holds a context), call (the context cus_42 waits for a
+// call), pushed (somebody has just pushed another release, and there is a letter).
 func TestOperationsPage(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds the nats CLI")
@@ -130,6 +132,10 @@ func (p *page) prepare(needs, command string) string {
 	switch needs {
 	case "letter":
 		return strings.ReplaceAll(command, shownLetter, p.letter())
+	case "pushed":
+		p.pushed()
+		p.letter()
+		return command
 	case "held":
 		return strings.ReplaceAll(command, shownHeld, p.held())
 	}
@@ -155,6 +161,21 @@ func (p *page) call() string {
 
 // letter is the id of a dead letter of a new job.
 func (p *page) letter() string { return p.submit("cus_42", "pay") }
+
+// pushed has somebody push another release, in which as much fails.
+func (p *page) pushed() {
+	p.Helper()
+	now, err := p.pool.CurrentRelease(p.within())
+	p.must(err)
+	r, err := p.pool.LoadRelease(p.within(), now.Name)
+	p.must(err)
+	p.pushes++
+	r.Scripts["pushed"] = strings.Repeat(" ", p.pushes)
+	r.Name = job.ReleaseName(r.Scripts)
+	p.must(p.pool.StoreRelease(p.within(), r))
+	_, err = p.pool.TurnRelease(p.within(), stream.Turn{Name: r.Name, By: "ada", From: "push"}, now.Revision)
+	p.must(err)
+}
 
 // held is the id of the letter of a job that holds its context: each time another one, as what was done about the one
 // before may be under way.
