@@ -84,6 +84,12 @@ chart: ## Check deploy/: the chart's renderings against the APIs' schemas, alert
 	go build -trimpath -o bin/thence ./cmd/thence
 	cd deploy/check && go test ./... -count=1 -helm $(CURDIR)/bin/helm -thence $(CURDIR)/bin/thence $(UPDATE)
 
+.PHONY: alerts
+alerts: ## Run the alerts on made-up series by promtool (the first run builds it, for minutes)
+	go build -modfile=tools/promtool.mod -o bin/promtool github.com/prometheus/prometheus/cmd/promtool
+	bin/promtool check rules deploy/helm/thence/files/alerts.yaml
+	bin/promtool test rules deploy/check/rules/alerts.yaml
+
 .PHONY: reproducible
 reproducible: ## Build the image's binary in two folders, and compare
 	deploy/reproducible.sh
