@@ -120,7 +120,15 @@ func (t *trouble) tell(err error) {
 		t.log.Debug("NATS", "error", err)
 		return
 	}
-	t.log.Warn(kind, "server", t.server, "error", err, "do", hint)
+	log := t.log.With("server", t.server, "error", err, "do", hint)
+	switch kind {
+	case refused:
+		log.Warn(refused)
+	case insecure:
+		log.Warn(insecure)
+	case unread:
+		log.Warn(unread)
+	}
 }
 
 // over says that the connection is there.
