@@ -281,7 +281,7 @@ func TestDeliveriesOutliveTheServersAbsence(t *testing.T) {
 	began := time.Now()
 	got := d.next(t, 1)[0]
 	equal(t, "the next job", got.Message.Sequence, seq)
-	if took := time.Since(began); took > 2*time.Second {
+	if took := time.Since(began); took > 20*time.Second {
 		t.Errorf("it came %s after it was published", took)
 	}
 }
@@ -357,7 +357,7 @@ func TestTimers(t *testing.T) {
 		equal(t, "proof", m.Get("Thence-Proof"), "p")
 		t.Logf("ahead by %s: %s after it was set, %s after it was due", ahead, time.Since(began), time.Since(at))
 		// The server looks at its timers every 250 ms at most, so none comes sooner than that.
-		if late := time.Since(at); late < 0 || ahead > 0 && late > 2*time.Second || time.Since(began) > 2*time.Second {
+		if late := time.Since(at); late < 0 || ahead > 0 && late > 20*time.Second || time.Since(began) > 20*time.Second {
 			t.Errorf("%s came %s after it was due", name, late)
 		}
 	}
