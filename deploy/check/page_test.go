@@ -56,7 +56,7 @@ func checkCommand(t *testing.T, words []string, rendered string) {
 	switch words[0] {
 	case "helm":
 		if words[1] != "rollback" {
-			if _, err := os.Stat(filepath.Join("../..", words[3], "Chart.yaml")); err != nil {
+			if _, err := os.Stat(filepath.Join("..", "..", words[3], "Chart.yaml")); err != nil {
 				t.Errorf("%s: %v", line, err)
 			}
 		}
