@@ -146,6 +146,7 @@ other workers; a second signal ends the process at once, and nothing is lost by 
 }
 
 func runWorker(ctx context.Context, nc *nats.Conn, config worker.Config, declared declaration, shown *shown) error {
+	boundGarbage()
 	config.Conn = nc
 	w, err := worker.New(config)
 	if err != nil {
