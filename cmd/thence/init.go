@@ -52,13 +52,13 @@ those who set up the server with other permissions than the workers have, and be
 			}
 			made := map[string]string{
 				"jobs": job.JobsStream(pool), "calls": job.CallsStream(pool), "dead_letters": job.DeadStream(pool), "rates": job.RatesStream(pool),
-				"contexts": pool, "bodies": job.BodiesBucket(pool), "keys": job.KeysBucket,
+				"releases": job.ReleasesStream(pool), "contexts": pool, "bodies": job.BodiesBucket(pool), "keys": job.KeysBucket,
 			}
 			if a.json {
 				return a.printJSON(made)
 			}
-			a.printf("pool %s is ready: streams %s, %s, %s and %s, buckets %s, %s and %s\n",
-				pool, made["jobs"], made["calls"], made["dead_letters"], made["rates"], made["contexts"], made["bodies"], made["keys"])
+			a.printf("pool %s is ready: streams %s, %s, %s, %s and %s, buckets %s, %s and %s\n",
+				pool, made["jobs"], made["calls"], made["dead_letters"], made["rates"], made["releases"], made["contexts"], made["bodies"], made["keys"])
 			return nil
 		},
 	}

@@ -30,7 +30,7 @@ type livePush struct {
 	by   string
 	log  *slog.Logger
 
-	files map[string]string // as they were pushed last
+	files map[string]string // as they were pushed last, or found unfit
 	seen  map[string]string // as they were looked at last
 	said  string            // the error that the log has
 }
@@ -89,6 +89,7 @@ func (l *livePush) look(ctx context.Context) error {
 func (l *livePush) push(ctx context.Context, files map[string]string) (*scripting.Library, error) {
 	library, err := openLibrary(l.dir)
 	if err != nil {
+		l.files = files // not again, until they change
 		return nil, err
 	}
 	r := worker.ReleaseOf(library)
