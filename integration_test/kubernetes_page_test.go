@@ -64,8 +64,8 @@ func TestKubernetesPage(t *testing.T) {
 			ran++
 		}
 	}
-	if ran != 12 {
-		t.Fatalf("the page has %d commands of the nats CLI, want 12", ran)
+	if ran != 14 {
+		t.Fatalf("the page has %d commands of the nats CLI, want 14", ran)
 	}
 	work(to, "new")
 	counted(to, 2)
