@@ -147,6 +147,7 @@ SIGTERM lets work under way end and gives the rest to other workers; a second si
 }
 
 func runWorker(ctx context.Context, nc *nats.Conn, config worker.Config, declared declaration, shown *shown) error {
+	boundGarbage()
 	config.Conn = nc
 	w, err := worker.New(config)
 	if err != nil {
