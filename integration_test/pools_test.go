@@ -129,7 +129,7 @@ func TestTenants(t *testing.T) {
 			t.Errorf("%s: pool %s has %d commits, want %d", n.user, n.pool, got, n.want)
 		}
 	}
-	if all := b.streams(ctx); all[job.JobsStream("mail")] != 0 || len(all) != 7 {
+	if all := b.streams(ctx); all[job.JobsStream("mail")] != 0 || len(all) != 8 {
 		t.Errorf("b has %v, want the streams of one pool and the keys", all)
 	}
 	if keys := keysOf(ctx, t, a); keys == keysOf(ctx, t, b) {
