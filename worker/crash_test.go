@@ -141,7 +141,7 @@ func (b *bed) process(left int, after bool) (*rounds, *brittle) {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	r := w.rounds(b.pool, b.keys)
+	r := w.rounds(b.pool, b.keys, only{w.config.Library})
 	br := &brittle{journal: b.pool, left: left, after: after}
 	r.stream, r.outbox.stream = br, br
 	r.outbox.pause = func(context.Context, time.Duration) error { return errCrash } // a dead process tries nothing again
@@ -370,7 +370,7 @@ flow.dispatch({context: "b", script: "count"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := w.rounds(b.pool, b.keys)
+	r := w.rounds(b.pool, b.keys, only{w.config.Library})
 	r.outbox.givesUp = 300 * time.Millisecond
 	tries := 0
 	r.outbox.pause = func(ctx context.Context, d time.Duration) error { tries++; return pause(ctx, d) }

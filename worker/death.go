@@ -61,7 +61,7 @@ func (t *trial) scriptFailed(d *death) job.Effect {
 	if len(a.Body) <= job.MaxKept {
 		told.Body = a.Body
 	}
-	to := &job.Dispatched{To: t.job.Address.String(), Caller: t.call.Service, Answer: told}
+	to := &job.Dispatched{To: t.job.Address.String(), Caller: t.call.Service, Release: t.call.Release, Answer: told}
 	if told.Source == "" {
 		to.Script = t.call.Catch
 	}

@@ -67,7 +67,7 @@ func (j *judge) addCall(t *trial, ran scripting.Script, c *scripting.Call) error
 		t.next.Calls = map[string]job.OpenCall{}
 	}
 	t.next.Calls[c.ID] = job.OpenCall{
-		Service: service.Name, Operation: c.Operation, Then: c.Then, Catch: c.Catch, Tag: c.Tag, Parent: t.job.ID,
+		Service: service.Name, Operation: c.Operation, Then: c.Then, Catch: c.Catch, Tag: c.Tag, Parent: t.job.ID, Release: t.release,
 	}
 	return t.add(job.Effect{Kind: job.EffectCall, Service: service.Name, Request: request})
 }
@@ -95,6 +95,9 @@ func (j *judge) addDispatch(ctx context.Context, t *trial, ran scripting.Script,
 		}
 	}
 	out := &job.Dispatched{To: to.String(), Caller: t.job.Address.String(), Script: d.Script, Source: d.Source, Data: d.Data}
+	if to == t.job.Address {
+		out.Release = t.release
+	}
 	if ran.Source != "" && d.Script == scripting.InlineName(ran.Source) {
 		out.Script, out.Source = "", ran.Source
 	}

@@ -107,6 +107,11 @@ func quiet() *slog.Logger {
 	return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
 }
 
+// only is one library, in the place of a pool's releases.
+type only struct{ library *scripting.Library }
+
+func (o only) of(context.Context, string) (*scripting.Library, error) { return o.library, nil }
+
 // config is that of a worker of the bed.
 func (b *bed) config(scripts map[string]string) Config {
 	lib := library(b.t, scripts)

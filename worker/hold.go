@@ -58,6 +58,7 @@ func (r *rounds) hold(ctx context.Context, g goal, v view, head job.Message, fai
 	if c.State == nil {
 		c.State = []byte("{}")
 	}
+	c.Renewed = head.Sequence
 	c.Held = &job.Held{Since: r.judge.now().UTC(), By: r.judge.worker, Sequence: head.Sequence, Job: failed.Report.Job, Error: shortened(why)}
 	encoded, err := job.Encode(c)
 	if err != nil {

@@ -137,7 +137,7 @@ func TestBothFull(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := w.rounds(b.pool, b.keys)
+	r := w.rounds(b.pool, b.keys, only{w.config.Library})
 	r.outbox.stream, r.outbox.overBound = full{b.pool}, 200*time.Millisecond
 	b.publish("p.c", "", job.HeaderScript, "start")
 	if err := b.drive(ctx, r, &brittle{left: -2}); err != nil {

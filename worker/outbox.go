@@ -267,6 +267,9 @@ func (o *outbox) jobMessage(c job.Commit, origin job.Origin, d *job.Dispatched) 
 		job.HeaderCaller: {d.Caller},
 		job.HeaderParent: {c.Report.Job},
 	}}
+	if d.Release != "" {
+		m.Header[job.HeaderRelease] = []string{d.Release}
+	}
 	if d.Script != "" {
 		m.Header[job.HeaderScript] = []string{d.Script}
 	}

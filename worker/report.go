@@ -21,7 +21,7 @@ func (t *trial) report(j *judge, outcome string) {
 	if outcome == job.OutcomeDuplicate || outcome == job.OutcomeLate {
 		r.Output, r.OutputCut, r.Result = "", false, nil
 	} else {
-		r.Script, r.Release = t.scriptLabel(), j.release
+		r.Script, r.Release = t.scriptLabel(), t.release
 	}
 	r.Job, r.Sequence, r.Outcome = t.job.ID, t.message.Sequence, outcome
 	if r.Job == "" {

@@ -50,7 +50,11 @@ func (j *judge) run(ctx context.Context, t *trial) error {
 	if d := j.allow.run(script); d != nil {
 		return d
 	}
-	out, err := j.runner.Run(ctx, scripting.Input{Script: script, Job: t.facts(), State: t.old.State, Limits: j.limits})
+	library, err := j.library(ctx, t)
+	if err != nil {
+		return err
+	}
+	out, err := j.runner.Run(ctx, scripting.Input{Script: script, Library: library, Job: t.facts(), State: t.old.State, Limits: j.limits})
 	if out != nil {
 		t.next.Report.Output, t.next.Report.OutputCut = out.Output, out.OutputCut
 	}

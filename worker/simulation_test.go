@@ -140,7 +140,7 @@ func simulated(ctx context.Context, p *simulation.Process) error {
 	if err != nil {
 		return err
 	}
-	r := w.rounds(p.Journal(), simulatedKeys())
+	r := w.rounds(p.Journal(), simulatedKeys(), only{empty})
 	r.jitter = p.Jitter
 	performing := w.performing(p.Performing(), simulatedKeys(), func(_ context.Context, s Service) (calls.Deliveries, error) {
 		return p.Calls(s.Name), nil

@@ -21,7 +21,7 @@ type judge struct {
 	services   *calls.Declared
 	runner     scripting.Runner
 	limits     scripting.Limits
-	release    string
+	libraries  libraries
 	poolExists func(context.Context, string) (bool, error)
 	maxCommit  int
 	holdOn     []string
@@ -47,6 +47,7 @@ type trial struct {
 	old     job.Commit
 	next    job.Commit    // what the commit will be if all goes well
 	call    *job.OpenCall // the call that the job answers
+	release string        // that the job runs on; empty until it is known
 	outbox  int           // bytes of next.Outbox
 	dropped bool          // the input is left out of the report, for want of room
 	began   time.Time
@@ -156,7 +157,7 @@ func successor(old job.Commit, m job.Message) job.Commit {
 	next.Version = job.Version
 	next.Applied, next.Attempt = m.Sequence, strconv.FormatUint(rand.Uint64(), 36)
 	next.Outbox, next.Tries, next.Report = nil, nil, job.Report{}
-	next.Held, next.Skip, next.Deed = nil, nil, nil
+	next.Held, next.Skip, next.Deed, next.Renewed = nil, nil, nil, 0
 	if next.State == nil {
 		next.State = []byte("{}")
 	}
@@ -192,6 +193,8 @@ func (j *judge) checkOrigin(t *trial) error {
 		claims = "is the effect " + t.job.Origin.String()
 	case t.job.Parent != "":
 		claims = "has a parent"
+	case t.job.Release != "":
+		claims = "belongs to the release " + t.job.Release
 	case j.services.Services().Has(t.job.Caller):
 		claims = "comes from the service " + t.job.Caller
 	default:

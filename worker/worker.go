@@ -34,12 +34,17 @@ import (
 	"github.com/thence-dev/thence/worker/calls"
 )
 
-// Config says what a worker runs. Conn, Pool and Library must be given; the zero value of every other field takes its
+// Config says what a worker runs. Conn and Pool must be given; the zero value of every other field takes its
 // default.
 type Config struct {
-	Conn    *nats.Conn         // the caller's, who closes it after Run; should reconnect for ever
-	Pool    string             // name of the worker pool: a-z A-Z 0-9 _ -, at most 32
-	Library *scripting.Library // the named scripts that jobs may run
+	Conn *nats.Conn // the caller's, who closes it after Run; should reconnect for ever
+	Pool string     // name of the worker pool: a-z A-Z 0-9 _ -, at most 32
+
+	// Library are named scripts that jobs may run. When the worker starts they become the pool's current release, unless
+	// they were that before and others are by now: see [Adopt]. The worker runs what the pool has, and follows it; so a
+	// nil Library is fine where the pool has a release.
+	Library *scripting.Library
+	Shipped bool // Library has only the scripts that come with Thence: they make way for any that were pushed
 
 	Runner     scripting.Runner // runs the scripts; default: a sandbox that Run starts and ends, see package sandbox
 	Sandbox    sandbox.Options  // of the default Runner
@@ -108,9 +113,6 @@ func (c Config) validate() error {
 	if c.Conn == nil {
 		problems = append(problems, errors.New("config: Conn is nil"))
 	}
-	if c.Library == nil {
-		problems = append(problems, errors.New("config: Library is nil: scripting.NewLibrary() makes an empty one"))
-	}
 	if err := job.ValidPool(c.Pool); err != nil {
 		problems = append(problems, fmt.Errorf("config: Pool: %w", err))
 	}
@@ -129,6 +131,7 @@ func (c Config) validate() error {
 type Worker struct {
 	config   Config
 	services *calls.Declared
+	current  func(*scripting.Library) error // tells the runner of the pool's current library
 	stats    stats
 	ready    chan struct{}
 }
@@ -142,7 +145,8 @@ func New(c Config) (*Worker, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Worker{config: c.withDefaults(), services: calls.Declare(services), ready: make(chan struct{})}, nil
+	return &Worker{config: c.withDefaults(), services: calls.Declare(services), ready: make(chan struct{}),
+		current: func(*scripting.Library) error { return nil }}, nil
 }
 
 // Declare puts other services in the place of those that the worker was made with, while it runs: the built-in ones and
@@ -190,7 +194,8 @@ func (w *Worker) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	c.Logger.Info("worker is ready", "server", c.Conn.ConnectedServerVersion(), "release", c.Library.Release(), "scripts", len(c.Library.Names()))
+	now := set.releases.current.Load()
+	c.Logger.Info("worker is ready", "server", c.Conn.ConnectedServerVersion(), "release", now.Release(), "scripts", len(now.Names()))
 	return w.work(ctx, set)
 }
 
@@ -207,7 +212,7 @@ func (w *Worker) startRunner() (end func(), err error) {
 	if err != nil {
 		return nil, fmt.Errorf("scripts can't be run safely: %w", err)
 	}
-	w.config.Runner = s
+	w.config.Runner, w.current = s, s.Use
 	w.config.Logger.Info("scripts run in child processes", "layers", s.Layers().String())
 	return func() {
 		if err := s.Close(); err != nil {
@@ -225,6 +230,9 @@ func (w *Worker) work(ctx context.Context, s setup) error {
 	if s.answer != nil {
 		group.Go(func() error { return s.answer(ctx) })
 	}
+	if s.releases != nil {
+		group.Go(func() error { return s.releases.follow(ctx) })
+	}
 	return group.Wait()
 }
 
@@ -240,6 +248,7 @@ type setup struct {
 	performer *calls.Performer
 	jobs      deliveries
 	answer    func(context.Context) error // answers who asks about services, until the context ends; nil: nobody does
+	releases  *releases                   // nil in simulations
 }
 
 // deliveries hands out the pool's jobs. *stream.Deliveries is one.
@@ -261,7 +270,10 @@ func (w *Worker) setUp(ctx context.Context) (s setup, err error) {
 	if err != nil {
 		return s, err
 	}
-	s.rounds = w.rounds(pool, keys)
+	if s.releases, err = w.adopt(ctx, pool); err != nil {
+		return s, err
+	}
+	s.rounds = w.rounds(pool, keys, s.releases)
 	performing := w.performing(pool, keys, func(ctx context.Context, s Service) (calls.Deliveries, error) {
 		if s.Limited() {
 			if err := pool.LimitCalls(ctx, s.Name, s.MaxInFlight); err != nil {
@@ -286,6 +298,25 @@ func (w *Worker) setUp(ctx context.Context) (s setup, err error) {
 	return s, err
 }
 
+// adopt finds what the pool runs, having made it this worker's own scripts where that is right.
+func (w *Worker) adopt(ctx context.Context, pool *stream.Pool) (*releases, error) {
+	c := w.config
+	now, err := Adopt(ctx, pool, c.Library, c.Shipped, c.Name, c.Logger)
+	if err != nil {
+		return nil, err
+	}
+	r := &releases{store: pool, log: c.Logger, use: w.current}
+	l := c.Library
+	if l == nil || l.Release() != now.Name {
+		if l, err = r.load(ctx, now.Name); err != nil {
+			return nil, err
+		}
+	}
+	r.current.Store(l)
+	err = r.use(l)
+	return r, err
+}
+
 func (w *Worker) performing(streams calls.Streams, keys job.Keyring, take func(context.Context, Service) (calls.Deliveries, error)) calls.Config {
 	c := w.config
 	return calls.Config{Streams: streams, Take: take, Keys: keys, Services: w.services, Secrets: c.Secrets, Grace: c.Grace,
@@ -301,13 +332,13 @@ func (w *Worker) Stats() Stats { return w.stats.read() }
 // batch is how many deliveries are asked for ahead.
 const batch = 256
 
-func (w *Worker) rounds(streams journal, keys job.Keyring) *rounds {
+func (w *Worker) rounds(streams journal, keys job.Keyring, scripts libraries) *rounds {
 	c := w.config
 	return &rounds{
 		pool: c.Pool, log: c.Logger, stream: streams, views: newViews(64 << 20), stats: &w.stats, observer: c.Observer,
 		pause: pause, jitter: rand.N[time.Duration], patience: leaveFor(c.Limits),
 		judge: &judge{
-			worker: c.Name, keys: keys, services: w.services, runner: c.Runner, limits: c.Limits, release: c.Library.Release(),
+			worker: c.Name, keys: keys, services: w.services, runner: c.Runner, limits: c.Limits, libraries: scripts,
 			poolExists: streams.PoolExists, maxCommit: streams.MaxPayload() - 4<<10, holdOn: c.HoldOn, now: time.Now,
 			allow: allowed{!c.NoInline, c.DispatchPools, c.DispatchContexts},
 		},

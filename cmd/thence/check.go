@@ -28,8 +28,9 @@ func (a *app) check() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "check FILE...",
 		Short: "Compile scripts, say what is wrong with them, and what they take of their limits",
-		Long: `Compile scripts as a worker would, with the shipped library and the one of --scripts to import from. It needs no server. A warning
-names each limit of sources of which a script takes 80 % or more: bytes, nesting, constants, variables and the like.
+		Long: `Compile scripts as a worker would, with the shipped library and the one of --scripts to import from. It needs no server. Each script
+that is named literally, as then or catch of a call or for flow.dispatch, must be in the library or among the files. A warning names each limit of sources of which a script takes 80 % or more: bytes, nesting,
+constants, variables and the like.
 
 With --data or --state each script also runs once, in a sandbox process like a worker's: what it asks for is not done. It prints what
 the run took of each limit, and warns from 80 %. Memory is the most that was seen on the heap, with what was not collected yet.`,
@@ -69,6 +70,9 @@ func (a *app) runCheck(ctx context.Context, flags checkFlags, files []string) er
 		defer func() { _ = s.Close() }()
 		c.runner = s
 	}
+	for _, file := range files {
+		c.siblings = append(c.siblings, scriptIn(file))
+	}
 	var all []checked
 	for _, file := range files {
 		one, err := c.check(ctx, file)
@@ -92,6 +96,8 @@ type checker struct {
 	data   []byte
 	state  []byte
 	ran    int // how many it has run
+
+	siblings []string // names of the scripts that are checked
 }
 
 // checked is what check says of one file.
@@ -122,6 +128,9 @@ func (c *checker) load(flags checkFlags) (err error) {
 	return nil
 }
 
+// scriptIn is the name of the script that a file has.
+func scriptIn(file string) string { return strings.TrimSuffix(filepath.Base(file), ".tengo") }
+
 // check compiles a file, and runs it when it is asked to.
 func (c *checker) check(ctx context.Context, file string) (checked, error) {
 	one := checked{File: file}
@@ -129,9 +138,12 @@ func (c *checker) check(ctx context.Context, file string) (checked, error) {
 	if err != nil {
 		return one, err
 	}
-	script := scripting.Script{Name: strings.TrimSuffix(filepath.Base(file), ".tengo"), Source: string(source)}
+	script := scripting.Script{Name: scriptIn(file), Source: string(source)}
 	bounds, err := c.engine.Inspect(script, c.limits)
 	one.Warnings = near(ofSource(bounds))
+	if err == nil {
+		err = c.engine.CheckNames(script, c.siblings...)
+	}
 	if err == nil && c.runner != nil {
 		one.Usage, err = c.run(ctx, script)
 		one.Warnings = append(one.Warnings, near(one.Usage)...)
@@ -167,7 +179,7 @@ func (c *checker) verdict(all []checked, strict bool) error {
 	}
 	switch {
 	case bad > 0 && c.runner == nil:
-		return fmt.Errorf("%d of %d scripts do not compile", bad, len(all))
+		return fmt.Errorf("%d of %d scripts do not compile, or name scripts that are not there", bad, len(all))
 	case bad > 0:
 		return fmt.Errorf("%d of %d scripts do not compile, or fail", bad, len(all))
 	case warned > 0 && strict:

@@ -93,7 +93,7 @@ job in the same context. Nothing polls.`,
 	flags.StringVar(&a.logFormat, "log", "text", "form of the log on standard error: text or json")
 	flags.StringVar(&a.logLevel, "log-level", "info", "lowest level that is logged: debug, info, warn or error")
 	a.connection.flags(flags)
-	root.AddCommand(a.demo(), a.up(), a.worker(), a.initialise(), a.submit(), a.contexts(), a.call(), a.dead(), a.doctor(), a.check(), a.service(), a.version())
+	root.AddCommand(a.demo(), a.up(), a.worker(), a.initialise(), a.submit(), a.contexts(), a.call(), a.dead(), a.doctor(), a.check(), a.scripts(), a.service(), a.version())
 	wrapArgs(root)
 	a.complete(root)
 	return root

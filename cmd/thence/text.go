@@ -35,6 +35,16 @@ func plainText(s string) string {
 	return strings.Join(lines, "\n")
 }
 
+// plainSource is plain for the source of a script, which keeps its tabs: it may be written to a file.
+func plainSource(s string) string {
+	return strings.Map(func(r rune) rune {
+		if steers(r) && r != '\n' && r != '\t' {
+			return '\uFFFD'
+		}
+		return r
+	}, s)
+}
+
 // plainJSON escapes in encoded JSON what encoding/json lets pass and a terminal does not. The value stays the same.
 func plainJSON(encoded []byte) []byte {
 	var b bytes.Buffer

@@ -213,16 +213,22 @@ func (w workerFlags) check() error {
 	return errors.Join(job.ValidPool(w.pool), w.storage.check(), w.bounds.check())
 }
 
-// openLibrary is the shipped scripts with a directory's laid over them.
-func openLibrary(dir string) (*scripting.Library, error) {
+// openLibrary is the shipped scripts with those of the directory that --scripts names laid over them.
+func openLibrary(dir string) (*scripting.Library, error) { return overlay("--scripts "+dir, dir) }
+
+// overlay is the shipped scripts with a directory's laid over them; what says where the directory was named.
+func overlay(what, dir string) (*scripting.Library, error) {
 	layers := []fs.FS{flows.FS}
 	if dir != "" {
 		if info, err := os.Stat(dir); err != nil || !info.IsDir() {
-			return nil, usageError{fmt.Errorf("--scripts %s: there is no such directory", dir)}
+			return nil, usageError{fmt.Errorf("%s: there is no such directory", what)}
 		}
 		layers = append(layers, os.DirFS(dir))
 	}
 	library, err := scripting.NewLibrary(layers...)
+	if err == nil {
+		err = library.CheckNames()
+	}
 	if err != nil {
 		return nil, fmt.Errorf("the script library can't be used:\n%w", err)
 	}

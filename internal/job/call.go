@@ -76,6 +76,7 @@ type OpenCall struct {
 	Catch     string          `json:"catch,omitempty"`
 	Tag       json.RawMessage `json:"tag,omitempty"`
 	Parent    string          `json:"parent"`
+	Release   string          `json:"release,omitempty"` // that the job ran on which asked for the call, and its answer runs on; empty: the current one
 }
 
 // Call is the message that waits for a performer. Retries travel in it too.

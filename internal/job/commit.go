@@ -25,6 +25,7 @@ type Commit struct {
 	Tries   *Tries              `json:"tries,omitempty"`   // of a job that may kill workers
 	Held    *Held               `json:"held,omitempty"`    // the context's jobs wait until an operator decides
 	Skip    *Skip               `json:"skip,omitempty"`    // the next job is to end as a dead letter, unrun
+	Renewed uint64              `json:"renewed,omitempty"` // sequence of a job that failed and held the context: it runs on the current release
 	Deed    *Deed               `json:"deed,omitempty"`    // this revision is an operator's doing; the rest is as the job before left it
 }
 
@@ -94,6 +95,8 @@ type Dispatched struct {
 	Source string          `json:"source,omitempty"`
 	Data   json.RawMessage `json:"data,omitempty"`
 	Answer *Answer         `json:"answer,omitempty"` // for a call's error script
+
+	Release string `json:"release,omitempty"` // to run on; empty: the current one
 }
 
 // Outcomes of a job.
@@ -176,6 +179,7 @@ const (
 	ReasonDenied    = "denied"     // it is, or asked for, what its pool does not allow
 	ReasonPoison    = "poison"     // workers that begin it do not come back
 	ReasonRefused   = "refused"    // a stream refused an effect for good
+	ReasonNoRelease = "no_release" // the release that its flow began on is not there, or damaged
 )
 
 // DeadLetter is the copy of a job that could not run, or of an effect that could not be published.

@@ -9,14 +9,14 @@ import (
 // known are the headers whose spelling is checked. The trace header is written in two cases in practice, and is left
 // out.
 var known = []string{
-	HeaderID, HeaderScript, HeaderCaller, HeaderDeadline, HeaderParent, HeaderSource, HeaderCall, HeaderProof, HeaderType,
+	HeaderID, HeaderScript, HeaderCaller, HeaderDeadline, HeaderParent, HeaderSource, HeaderCall, HeaderRelease, HeaderProof, HeaderType,
 }
 
 // prefix marks every header that is ours.
 const prefix = "thence-"
 
 // neverEmpty are headers that change what a message is. An empty one would be taken for none.
-var neverEmpty = []string{HeaderScript, HeaderDeadline, HeaderSource, HeaderCall}
+var neverEmpty = []string{HeaderScript, HeaderDeadline, HeaderSource, HeaderCall, HeaderRelease}
 
 // checkHeaders refuses what would otherwise be silently ignored: a known name in another case, a name of ours that does
 // not exist, a header given twice, one without a value. Of several problems it names the same one each time.

@@ -26,6 +26,7 @@ const (
 	HeaderParent   = "Thence-Parent"   // id of the job that asked for this one; counts only with a proof
 	HeaderSource   = "Thence-Source"   // the effect that this job is: <pool>.<context>.<sequence>-<index>
 	HeaderCall     = "Thence-Call"     // the call that this job answers
+	HeaderRelease  = "Thence-Release"  // the release of scripts that its parent ran on, and it runs on; counts only with a proof
 	HeaderProof    = "Thence-Proof"    // shows that a worker of this installation made the message
 	HeaderType     = "Content-Type"    // what the body is
 	HeaderTrace    = "traceparent"     // W3C trace context, travels along
@@ -84,6 +85,7 @@ type Job struct {
 	Data     []byte // JSON; nil: none
 	Deadline time.Time
 	Parent   string
+	Release  string // to run on; empty: the current one
 	Trace    string
 
 	Origin Origin  // set on effects
@@ -118,7 +120,7 @@ func Parse(m Message) (Job, error) {
 	if err := checkHeaders(m.Header); err != nil {
 		return j, err
 	}
-	j.Caller, j.Script, j.Parent = m.Get(HeaderCaller), m.Get(HeaderScript), m.Get(HeaderParent)
+	j.Caller, j.Script, j.Parent, j.Release = m.Get(HeaderCaller), m.Get(HeaderScript), m.Get(HeaderParent), m.Get(HeaderRelease)
 	j.Call, j.Trace = m.Get(HeaderCall), trace(m.Header)
 	if err := j.identify(m); err != nil {
 		return j, err
@@ -128,6 +130,9 @@ func Parse(m Message) (Job, error) {
 	}
 	if len(j.Caller) > maxCaller || !printable(j.Caller) {
 		return j, malformed("header %s: want at most %d printable characters", HeaderCaller, maxCaller)
+	}
+	if j.Release != "" && !ValidRelease(j.Release) {
+		return j, malformed("header %s: %q is no release: want 12 of 0-9 a-f", HeaderRelease, j.Release)
 	}
 	if d := m.Get(HeaderDeadline); d != "" {
 		if j.Deadline, err = time.Parse(time.RFC3339Nano, d); err != nil {

@@ -78,7 +78,7 @@ func TestParse(t *testing.T) {
 
 func TestParseRefuses(t *testing.T) {
 	on := func(subject string) job.Message { return job.Message{Subject: subject, Data: []byte("x := 1")} }
-	headers := "Nats-Msg-Id, Thence-Script, Thence-Caller, Thence-Deadline, Thence-Parent, Thence-Source, Thence-Call, Thence-Proof, Content-Type"
+	headers := "Nats-Msg-Id, Thence-Script, Thence-Caller, Thence-Deadline, Thence-Parent, Thence-Source, Thence-Call, Thence-Release, Thence-Proof, Content-Type"
 	for _, test := range []struct {
 		name string
 		in   job.Message
@@ -101,6 +101,7 @@ func TestParseRefuses(t *testing.T) {
 		{"the first of several", message("x", "nats-msg-id: a", "Thence-X: a", "Thence-Script: "), `header Thence-Script is empty: leave it out, or give it a value`},
 		{"script name", message("x", "Thence-Script: a-b"), `header Thence-Script: "a-b" is no script name (letters, digits and _, at most 100)`},
 		{"script path", message("x", "Thence-Script: ../a"), `header Thence-Script: "../a" is no script name (letters, digits and _, at most 100)`},
+		{"release", message("x", "Thence-Release: 1"), `header Thence-Release: "1" is no release: want 12 of 0-9 a-f`},
 		{"caller", message("x", "Thence-Caller: a\tb"), `header Thence-Caller: want at most 161 printable characters`},
 		{"caller with a terminal's escape", message("x", "Thence-Caller: \u009b31m"), `header Thence-Caller: want at most 161 printable characters`},
 		{"long caller", message("x", "Thence-Caller: "+strings.Repeat("a", 162)), `header Thence-Caller: want at most 161 printable characters`},

@@ -120,6 +120,9 @@ func proof(secret []byte, m Message) []byte {
 	for _, name := range covered {
 		parts = append(parts, m.Get(name))
 	}
+	if release := m.Get(HeaderRelease); release != "" { // messages of versions before it have proofs without
+		parts = append(parts, release)
+	}
 	sum := sha256.Sum256(m.Data)
 	return mac(secret, append(parts, string(sum[:]))...)
 }

@@ -39,7 +39,7 @@ func joined(t *testing.T, rings ...job.Keyring) job.Keyring {
 
 func signed(k job.Keyring) job.Message {
 	m := message(`{"status":200}`, "Thence-Script: s", "Thence-Caller: stripe", "Thence-Deadline: d", "Thence-Parent: p", "Thence-Source: a.b.1-0",
-		"Thence-Call: 12-3", answer)
+		"Thence-Call: 12-3", "Thence-Release: 0123456789ab", answer)
 	k.Sign(&m)
 	return m
 }
@@ -70,7 +70,7 @@ func TestProofCovers(t *testing.T) {
 		},
 	}
 	for _, name := range []string{
-		job.HeaderScript, job.HeaderCaller, job.HeaderDeadline, job.HeaderParent, job.HeaderSource, job.HeaderCall, job.HeaderType,
+		job.HeaderScript, job.HeaderCaller, job.HeaderDeadline, job.HeaderParent, job.HeaderSource, job.HeaderCall, job.HeaderRelease, job.HeaderType,
 	} {
 		tamper[name+" changed"] = func(m *job.Message) { m.Header[name] = []string{m.Get(name) + "x"} }
 		tamper[name+" removed"] = func(m *job.Message) { delete(m.Header, name) }

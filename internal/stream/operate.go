@@ -201,6 +201,7 @@ func (p *Pool) Inspect(ctx context.Context) ([]Part, error) {
 		{jobs.Name, jobs.Subjects, fitsJobs}, {calls.Name, calls.Subjects, fitsCalls}, {dead.Name, dead.Subjects, fitsDead},
 		{job.RatesStream(p.Name), []string{job.RateSubject(p.Name, "*")}, fitsRates},
 		{job.BodiesStream(p.Name), bodiesSubjects(job.BodiesBucket(p.Name)), fitsBodies},
+		{job.ReleasesStream(p.Name), []string{releaseSubjects(p.Name)}, fitsReleases},
 		{job.ContextsStream(p.Name), []string{"$KV." + p.Name + ".>"}, fitsContextsStream},
 		{job.ContextsStream(job.KeysBucket), []string{"$KV." + job.KeysBucket + ".>"}, func(jetstream.StreamConfig) string { return "" }},
 	} {

@@ -67,7 +67,7 @@ func TestPools(t *testing.T) {
 	ok(t, err)
 	equal(t, "pools", strings.Join(get(Pools(within(t), p.nc))(t), " "), "mail payments")
 	account := get(LookAtAccount(within(t), p.nc))(t)[""]
-	equal(t, "streams", account.Streams, 13)
+	equal(t, "streams", account.Streams, 15)
 	equal(t, "most streams", account.MaxStreams, -1)
 }
 
@@ -221,7 +221,7 @@ func TestInspect(t *testing.T) {
 		equal(t, part.Name+" is missing", part.Missing, part.Name == "DEAD_payments")
 		equal(t, part.Name+" is unfit", part.Unfit, "")
 	}
-	equal(t, "parts", strings.Join(names, " "), "JOBS_payments CALLS_payments DEAD_payments RATES_payments OBJ_payments-bodies KV_payments KV_thence-keys")
+	equal(t, "parts", strings.Join(names, " "), "JOBS_payments CALLS_payments DEAD_payments RATES_payments OBJ_payments-bodies RELEASES_payments KV_payments KV_thence-keys")
 	jobs, calls := parts[0], parts[1]
 	equal(t, "messages", jobs.Messages, 1)
 	equal(t, "bound of the jobs", jobs.Bound, 1<<20)

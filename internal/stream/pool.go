@@ -2,12 +2,12 @@
 // are made, and offers the few operations that the protocol is written in: read a context, read the next job of a
 // context, commit, publish, and take deliveries.
 //
-// A pool named payments owns six streams: JOBS_payments (work queue of payments.*), CALLS_payments (work queue with
+// A pool named payments owns seven streams: JOBS_payments (work queue of payments.*), CALLS_payments (work queue with
 // message schedules: calls and their timers), DEAD_payments (one message a subject), RATES_payments (a mark for each
-// service with a rate), KV_payments (the bucket of contexts, history 64), and OBJ_payments-bodies (the object store of
-// bodies that are too large for a job). Each refuses new messages when it is full, but the calls stream, which workers
-// keep below its bound; none drops old ones but RATES_payments, where only the last counts, and the bodies, which have
-// their time.
+// service with a rate), KV_payments (the bucket of contexts, history 64), OBJ_payments-bodies (the object store of
+// bodies that are too large for a job), and RELEASES_payments (its scripts). Each refuses new messages when it is full,
+// but the calls stream, which workers keep below its bound; none drops old ones but RATES_payments, where only the last
+// counts, and the bodies, which have their time.
 //
 // Reads come in two kinds. A direct get may be answered by a replica that lags; a read from the leader costs twice as
 // much and does not. What was read never decides: only a commit on the expected revision does.

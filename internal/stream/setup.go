@@ -144,7 +144,8 @@ type wanted struct {
 
 func (p *Pool) streams(o Options) []wanted {
 	jobs, calls, dead := Streams(p.Name, o)
-	return []wanted{{jobs, fitsJobs}, {calls, fitsCalls}, {dead, fitsDead}, {Rates(p.Name, o), fitsRates}, {bodies(p.Name, o), fitsBodies}}
+	return []wanted{{jobs, fitsJobs}, {calls, fitsCalls}, {dead, fitsDead}, {Rates(p.Name, o), fitsRates}, {bodies(p.Name, o), fitsBodies},
+		{Releases(p.Name, o), fitsReleases}}
 }
 
 // bodies is the stream below the pool's object store of bodies, as the client library makes one.
