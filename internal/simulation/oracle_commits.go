@@ -22,6 +22,7 @@ func (o *oracle) committed(name string, revision uint64, data []byte) {
 	old := l.last
 	l.last = c
 	if c.Held != nil && old.Held == nil {
+		l.renewed = max(l.renewed, c.Held.Sequence)
 		o.holds(l, c)
 	}
 	if c.Applied == old.Applied {
@@ -44,6 +45,7 @@ func (o *oracle) committed(name string, revision uint64, data []byte) {
 		o.inOrder(l, a, old)
 		a.skipped = old.Skip != nil && old.Skip.Sequence == a.sequence
 		o.end(l, a, c)
+		o.ranOn(l, a, c.State)
 		o.opened(l, a, old, c)
 	}
 }
