@@ -25,6 +25,9 @@ func (o *oracle) committed(name string, revision uint64, data []byte) {
 		l.renewed = max(l.renewed, c.Held.Sequence)
 		o.holds(l, c)
 	}
+	if old.Held != nil && c.Held == nil {
+		o.goesOn(l, old.Held.Sequence)
+	}
 	if c.Applied == old.Applied {
 		want := maps.Clone(old.Calls)
 		o.close(l, want, o.cancelling)
@@ -98,6 +101,13 @@ func sameKeys(a, b map[string]json.RawMessage) bool {
 func (o *oracle) holds(l *contextLine, c kept) {
 	if failed := c.Held.Sequence; failed != 0 && o.world.server.dead.lastOf(letterOf(l.name, failed)) == 0 {
 		o.world.violate("a job that holds its context has a letter", "job %d of %s", failed, l.name)
+	}
+}
+
+// goesOn takes a commit that lets a context go on. A job that failed runs on what is current from then on.
+func (o *oracle) goesOn(l *contextLine, failed uint64) {
+	if a := l.find(failed); a != nil {
+		a.least = o.world.releases.least(o.world)
 	}
 }
 

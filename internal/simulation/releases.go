@@ -16,10 +16,12 @@ type releases struct {
 	rng   *rand.Rand
 	turns []stream.Turn             // by their revisions, from 0; the last is the current one
 	store map[string]stream.Release // guarded by the world's mu
+	asked map[uint64]bool           // sequences of jobs that failed, and were to be mended or not
 }
 
 func (r *releases) begin(w *World) {
 	r.rng, r.store = rand.New(rand.NewPCG(w.seed, 0x72656c65617365)), map[string]stream.Release{}
+	r.asked = map[uint64]bool{}
 	r.turn(w, r.next())
 	if !chance(r.rng, 0.5) {
 		return
@@ -47,6 +49,15 @@ func (r *releases) push(w *World) {
 	}
 	w.stats.Turns++
 	r.turn(w, to)
+}
+
+// mends tells whether an operator pushes what is to mend a job that failed, before it may go on.
+func (r *releases) mends(failed uint64) bool {
+	if failed == 0 || r.asked[failed] {
+		return false
+	}
+	r.asked[failed] = true
+	return chance(r.rng, 0.5)
 }
 
 func (r *releases) turn(w *World, to stream.Release) {
