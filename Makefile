@@ -108,6 +108,12 @@ cluster: ## Apply deploy/ to a control plane that is built for it (long; what no
 	go build -modfile=tools/helm.mod -o bin/cluster/helm helm.sh/helm/v4/cmd/helm
 	cd deploy/cluster && go vet . && go test . -count=1 -v -timeout 60m -bin $(CURDIR)/bin/cluster
 
+.PHONY: alerts
+alerts: ## Run the alerts on made-up series by promtool (the first run builds it, for minutes)
+	go build -modfile=tools/promtool.mod -o bin/promtool github.com/prometheus/prometheus/cmd/promtool
+	bin/promtool check rules deploy/helm/thence/files/alerts.yaml
+	bin/promtool test rules deploy/check/rules/alerts.yaml
+
 .PHONY: reproducible
 reproducible: ## Build the image's binary in two folders, and compare
 	deploy/reproducible.sh

@@ -33,7 +33,7 @@ type rig struct {
 
 func newRig(t *testing.T) rig {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	t.Cleanup(cancel)
 	server := must(embedded.Start(embedded.Options{Store: t.TempDir(), MaxStore: 8 << 30}))(t)
 	t.Cleanup(server.Close)

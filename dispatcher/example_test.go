@@ -33,7 +33,7 @@ func Example() {
 		return
 	}
 	defer nc.Close()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 
 	library, err := scripting.NewLibrary(fstest.MapFS{"add.tengo": &fstest.MapFile{Data: []byte(`

@@ -60,6 +60,12 @@ func guard(t *testing.T, o *server.Options, creds string, workerArgs ...string) 
 // startServer runs a server until the test ends, and returns its address.
 func startServer(t *testing.T, o *server.Options) string {
 	t.Helper()
+	return serve(t, o).ClientURL()
+}
+
+// serve runs a server until the test ends.
+func serve(t *testing.T, o *server.Options) *server.Server {
+	t.Helper()
 	ns, err := server.NewServer(o)
 	if err != nil {
 		t.Fatal(err)
@@ -69,7 +75,7 @@ func startServer(t *testing.T, o *server.Options) string {
 	if !ns.ReadyForConnections(time.Minute) {
 		t.Fatal("the server is not ready")
 	}
-	return ns.ClientURL()
+	return ns
 }
 
 // login is how the program is told to be one of the users.

@@ -1,8 +1,12 @@
 package integration_test
 
 import (
+	"context"
+	"strings"
 	"testing"
 	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/thence-dev/thence/dispatcher"
 	"github.com/thence-dev/thence/internal/job"
@@ -42,7 +46,8 @@ func TestKubernetesPage(t *testing.T) {
 	}
 	publish(from, "two") // waits on its stream while it is copied
 
-	all, _ := blocks(t, "docs/kubernetes.md")
+	all, text := blocks(t, "docs/kubernetes.md")
+	checkBackedUp(ctx, t, from, text)
 	ran := 0
 	for _, b := range all {
 		switch b.info {
@@ -59,14 +64,34 @@ func TestKubernetesPage(t *testing.T) {
 			ran++
 		}
 	}
-	if ran != 10 {
-		t.Fatalf("the page has %d commands of the nats CLI, want 10", ran)
+	if ran != 14 {
+		t.Fatalf("the page has %d commands of the nats CLI, want 14", ran)
 	}
 	work(to, "new")
 	counted(to, 2)
 	publish(to, "two") // recognised
 	publish(to, "three")
 	counted(to, 3)
+}
+
+// checkBackedUp: the page takes a copy of every stream that a pool has, but for those that workers make anew.
+func checkBackedUp(ctx context.Context, t *testing.T, c *cluster, page string) {
+	t.Helper()
+	js, err := jetstream.New(c.connect())
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := js.StreamNames(ctx)
+	n := 0
+	for name := range names.Name() {
+		n++
+		if name != "RATES_payments" && !strings.Contains(page, "nats stream backup "+name+" backup/"+name+"\n") {
+			t.Errorf("docs/kubernetes.md takes no copy of the stream %s", name)
+		}
+	}
+	if names.Err() != nil || n < 7 {
+		t.Fatalf("the server has %d streams, %v", n, names.Err())
+	}
 }
 
 func stateN(t *testing.T, c job.Commit) int {

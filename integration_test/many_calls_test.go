@@ -3,6 +3,7 @@ package integration_test
 import (
 	"context"
 	"encoding/pem"
+	"flag"
 	"fmt"
 	"net"
 	"net/http"
@@ -19,6 +20,9 @@ import (
 
 	"github.com/thence-dev/thence/dispatcher"
 )
+
+// manyCallsAtOnce is how many calls TestTenThousandCalls has in flight: fewer are enough to compare by.
+var manyCallsAtOnce = flag.Int("calls", 10_000, "calls in flight in TestTenThousandCalls, a multiple of 100")
 
 // waiting is an API that answers nobody until as many have come as are to, and then for as long as it is told to.
 type waiting struct {
@@ -161,14 +165,14 @@ func TestTenThousandCalls(t *testing.T) {
 		protocol string
 		most     int // MiB resident
 	}{
-		{"http", 600}, {"h2", 500},
+		{"http", 550}, {"h2", 450},
 	} {
 		t.Run(test.protocol, func(t *testing.T) { manyCalls(t, test.protocol, test.most) })
 	}
 }
 
 func manyCalls(t *testing.T, protocol string, most int) {
-	const calls = 10_000
+	calls := *manyCallsAtOnce
 	c, slow, quick := newCluster(t), newWaiting(t, calls, protocol), newAPI(t, 0)
 	file := servicesFile(t, "", fmt.Sprintf(`services:
   slow: {url: %q, allow_private: true, max_in_flight: %d, timeout: {total: 10m}%s}

@@ -47,6 +47,7 @@ var forbiddenToAll = []string{
 	"$JS.API.CONSUMER.NAMES.KV_payments", "$JS.API.CONSUMER.DELETE.JOBS_payments.workers", "$JS.API.CONSUMER.DURABLE.CREATE.JOBS_payments.workers",
 	"$JS.API.CONSUMER.CREATE.KV_thence-keys.x", "$JS.API.CONSUMER.UNPIN.JOBS_payments.workers", "$JS.API.CONSUMER.RESET.JOBS_payments.workers",
 	"$JS.API.CONSUMER.LEADER.STEPDOWN.JOBS_payments.workers", "$JS.API.CONSUMER.PAUSE.JOBS_payments.workers", "$JS.API.META.LEADER.STEPDOWN", "$JS.API.ACCOUNT.PURGE.THENCE",
+	"$JS.API.STREAM.PURGE.RELEASES_payments", "$JS.API.STREAM.MSG.DELETE.RELEASES_payments", "$JS.API.STREAM.DELETE.RELEASES_payments",
 	"$KV.thence-keys.other", "$SYS.REQ.SERVER.PING", "$SYS.REQ.ACCOUNT.THENCE.CONNZ",
 }
 
@@ -62,6 +63,8 @@ var forbiddenBeside = []struct {
 	}},
 	{[]string{"setup"}, []string{"$KV.thence-keys.keys", "$JS.API.STREAM.CREATE.other", "$JS.API.STREAM.UPDATE.JOBS_payments", "$JS.API.CONSUMER.CREATE.JOBS_payments.workers"}},
 	{[]string{"setup", "on-call"}, []string{"$JS.API.INFO"}},
+	{[]string{"worker", "setup", "on-call"}, []string{"payments.release.current", "payments.release.0123456789ab", "payments.release.0123456789ab-0", "$JS.API.STREAM.MSG.GET.RELEASES_payments"}},
+	{[]string{"worker", "on-call"}, []string{"$JS.API.CONSUMER.CREATE.RELEASES_payments.x"}},
 	{[]string{"on-call"}, []string{"$JS.API.STREAM.NAMES", "payments.ask.services", "$SYS.REQ.ACCOUNT.PING.CONNZ", "$JS.API.DIRECT.GET.KV_thence-keys.$KV.thence-keys.keys"}},
 	{[]string{"worker", "on-call"}, []string{"$KV.payments.cus_42"}},
 	{[]string{"worker", "setup", "on-call"}, []string{"$JS.API.STREAM.MSG.GET.KV_thence-keys", "$JS.API.STREAM.INFO.KV_thence-keys", "$JS.API.CONSUMER.INFO.CALLS_payments.call_api"}},

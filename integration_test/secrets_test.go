@@ -114,8 +114,7 @@ func TestSecretsStayOut(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "api_key"), []byte(canary+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	worker := start(t, "worker", nil, "worker", "--pool", "p", "--name", "worker", "--secrets", dir, "--scripts", scripts(t, secretScripts),
-		"--server", c.url(), "--log", "json", "--log-level", "debug", "--service", "api="+remote)
+	worker := startPod(t, c, "worker", "--secrets", dir, "--scripts", scripts(t, secretScripts), "--log-level", "debug", "--service", "api="+remote)
 	worker.await(worker.ready)
 	ctx := within(t, 2*time.Minute)
 	paths := []string{"/echo", "/refuse", "/busy", "/hang", "/redirect", "/within", "/break"}
@@ -133,7 +132,7 @@ func TestSecretsStayOut(t *testing.T) {
 }
 
 // searchEverything looks for the canary in all that is stored, logged and shown.
-func searchEverything(ctx context.Context, t *testing.T, c *cluster, worker *process) {
+func searchEverything(ctx context.Context, t *testing.T, c *cluster, worker *pod) {
 	t.Helper()
 	js, err := jetstream.New(c.connect())
 	if err != nil {
@@ -147,10 +146,18 @@ func searchEverything(ctx context.Context, t *testing.T, c *cluster, worker *pro
 	if names.Err() != nil {
 		t.Fatal(names.Err())
 	}
-	pages := ""
-	for _, args := range [][]string{{"context", "get", "p.askecho"}, {"context", "history", "p.askecho", "--json"}, {"dead", "list", "p", "--json"}} {
+	_, pages := worker.get(t, "/metrics")
+	if !strings.Contains(pages, `service="api"`) {
+		t.Errorf("the metrics say nothing of the service: %s", pages)
+	}
+	for _, args := range [][]string{
+		{"context", "get", "p.askecho"}, {"context", "history", "p.askecho", "--json"}, {"dead", "list", "p", "--json"},
+		{"service", "show", "p", "api"}, {"service", "show", "p", "--json"}, {"service", "list", "p", "--json"},
+	} {
 		out, errs, _ := cli(t, append(args, "--server", c.url())...)
-		pages += out + errs
+		if pages += out + errs; out == "" {
+			t.Errorf("thence %v shows nothing: %s", args, errs)
+		}
 	}
 	if worker.stop() != 0 {
 		t.Error(worker.output())

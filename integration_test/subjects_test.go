@@ -86,8 +86,12 @@ var examples = map[string]func(*testing.T, block, job.Keyring){
 	},
 	"json slowdown": func(t *testing.T, b block, _ job.Keyring) { decode(t, b, new(stream.Slowdown)) },
 	"json rate":     func(t *testing.T, b block, _ job.Keyring) { decode(t, b, new(stream.RateMark)) },
-	"json told":     func(t *testing.T, b block, _ job.Keyring) { decode(t, b, new(stream.WorkerServices)) },
-	"json keys":     func(t *testing.T, b block, keys job.Keyring) { decode(t, b, &keys) },
+	"json turn":     func(t *testing.T, b block, _ job.Keyring) { decode(t, b, new(stream.Turn)) },
+	"json release-head": func(t *testing.T, b block, _ job.Keyring) {
+		decode(t, b, new(struct{ Parts, Scripts, Bytes int }))
+	},
+	"json told": func(t *testing.T, b block, _ job.Keyring) { decode(t, b, new(stream.WorkerServices)) },
+	"json keys": func(t *testing.T, b block, keys job.Keyring) { decode(t, b, &keys) },
 	"json dead-letter": func(t *testing.T, b block, _ job.Keyring) {
 		var l job.DeadLetter
 		decode(t, b, &l)
@@ -186,7 +190,8 @@ func (b block) verify(t *testing.T, keys job.Keyring, m job.Message) {
 // every field of what is stored.
 func TestSubjectsIsComplete(t *testing.T) {
 	_, text := blocks(t, "subjects.md")
-	want := []string{job.JobsStream("payments"), job.CallsStream("payments"), job.DeadStream("payments"), job.ContextsStream("payments"), job.BodiesStream("payments"), "`" + job.KeysBucket + "`"}
+	want := []string{job.JobsStream("payments"), job.CallsStream("payments"), job.DeadStream("payments"), job.ContextsStream("payments"), job.BodiesStream("payments"),
+		job.ReleasesStream("payments"), "`" + job.KeysBucket + "`"}
 	for name, value := range constants(t) {
 		for _, group := range []string{"Header", "Type", "Reason", "Outcome", "Effect", "Failure"} {
 			if strings.HasPrefix(name, group) {

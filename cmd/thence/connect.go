@@ -5,12 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"net/url"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -76,7 +74,11 @@ func (a *app) identity(kept natsContext) ([]nats.Option, error) {
 	c := a.connection
 	var opts []nats.Option
 	if creds := cmp.Or(a.setting(c.creds, "NATS_CREDS"), a.file(kept.Creds)); creds != "" {
-		opts = append(opts, nats.UserCredentials(creds))
+		opt := nats.UserCredentials(creds)
+		if err := tryCredentials(opt); err != nil {
+			return nil, fmt.Errorf("credentials for NATS (--creds, NATS_CREDS): %w", err)
+		}
+		opts = append(opts, opt)
 	}
 	if nkey := cmp.Or(a.setting(c.nkey, "NATS_NKEY"), a.file(kept.NKey)); nkey != "" {
 		opt, err := nats.NkeyOptionFromSeed(nkey)
@@ -97,18 +99,28 @@ func (a *app) identity(kept natsContext) ([]nats.Option, error) {
 	return opts, nil
 }
 
+// tls are the files for TLS. The client reads them at each connect, so that what was renewed counts from the next one on; here it
+// is seen to that they can be read now.
 func (a *app) tls(kept natsContext) ([]nats.Option, error) {
 	c := a.connection
 	var opts []nats.Option
 	if ca := cmp.Or(a.setting(c.ca, "NATS_CA"), a.file(kept.CA)); ca != "" {
-		opts = append(opts, nats.RootCAs(ca))
+		opt := nats.RootCAs(ca)
+		if err := opt(new(nats.Options)); err != nil {
+			return nil, fmt.Errorf("the CA of NATS (--tlsca, NATS_CA): %w: it has to be a file in PEM", err)
+		}
+		opts = append(opts, opt)
 	}
 	cert, key := cmp.Or(a.setting(c.cert, "NATS_CERT"), a.file(kept.Cert)), cmp.Or(a.setting(c.key, "NATS_KEY"), a.file(kept.Key))
 	if (cert == "") != (key == "") {
 		return nil, usageError{errors.New("--tlscert and --tlskey go together")}
 	}
 	if cert != "" {
-		opts = append(opts, nats.ClientCert(cert, key))
+		opt := nats.ClientCert(cert, key)
+		if err := opt(new(nats.Options)); err != nil {
+			return nil, fmt.Errorf("certificate for NATS (--tlscert and --tlskey, NATS_CERT and NATS_KEY): %w: they have to be a pair, in PEM", err)
+		}
+		opts = append(opts, opt)
 	}
 	return opts, nil
 }
@@ -136,15 +148,9 @@ func (a *app) connectForEver(ctx context.Context, name string, log *slog.Logger)
 		return nil, err
 	}
 	connected := make(chan struct{}, 1)
-	var refused atomic.Bool // until it is connected again: one line a change
-	trouble := func(err error) {
-		if errors.Is(err, nats.ErrAuthorization) && refused.CompareAndSwap(false, true) {
-			log.Warn("NATS refuses these credentials; trying on", "server", redact(server), "error", err)
-			return
-		}
-		log.Debug("NATS", "error", err)
-	}
-	opts = append(opts, nats.Name("thence "+name), nats.RetryOnFailedConnect(true), nats.MaxReconnects(-1), nats.IgnoreAuthErrorAbort(), nats.ReconnectWait(500*time.Millisecond),
+	trouble := &trouble{log: log, server: redact(server)}
+	opts = append(opts, nats.Name("thence "+name), nats.RetryOnFailedConnect(true), nats.MaxReconnects(-1), nats.IgnoreAuthErrorAbort(),
+		nats.CustomReconnectDelay(trouble.wait),
 		nats.ConnectHandler(func(*nats.Conn) { connected <- struct{}{} }),
 		nats.DisconnectErrHandler(func(nc *nats.Conn, err error) {
 			if !nc.IsClosed() { // by us, at the end
@@ -152,36 +158,27 @@ func (a *app) connectForEver(ctx context.Context, name string, log *slog.Logger)
 			}
 		}),
 		nats.ReconnectHandler(func(nc *nats.Conn) {
-			refused.Store(false)
+			trouble.over()
 			log.Info("NATS is back", "server", nc.ConnectedUrlRedacted())
 		}),
-		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) { trouble(err) }), // before there was a connection
-		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { trouble(err) }))
+		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) { trouble.tell(err) }), // before there was a connection
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { trouble.tell(err) }))
 	nc, err := nats.Connect(server, opts...)
 	if err != nil {
 		return nil, connectError(server, err)
 	}
+	trouble.conn.Store(nc)
 	if !nc.IsConnected() {
 		log.Warn("no NATS server yet; waiting for it", "server", redact(server))
 	}
 	select {
 	case <-connected:
+		trouble.over()
 		return nc, nil
 	case <-ctx.Done():
 		nc.Close()
 		return nil, ctx.Err()
 	}
-}
-
-func connectError(server string, err error) error {
-	hint := "is it running, and is --server (or NATS_URL) right? `thence up` starts one on this machine"
-	switch {
-	case errors.Is(err, nats.ErrAuthorization):
-		hint = "it refuses these credentials: see --creds, --nkey, --user"
-	case errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("credentials for NATS: %w", err)
-	}
-	return fmt.Errorf("connect to NATS at %s: %w: %s", redact(server), err, hint)
 }
 
 // redact takes passwords out of a list of URLs.

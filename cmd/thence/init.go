@@ -15,6 +15,7 @@ func (a *app) initialise() *cobra.Command {
 	var pool string
 	var storage storageFlags
 	var services []string
+	var maxMsgs int64
 	cmd := &cobra.Command{
 		Use:   "init",
 		Short: "Make a pool's streams, bucket and consumers",
@@ -29,10 +30,14 @@ those who set up the server with other permissions than the workers have, and be
 			if err := errors.Join(job.ValidPool(pool), storage.check()); err != nil {
 				return usageError{err}
 			}
+			if maxMsgs < 0 {
+				return usageError{fmt.Errorf("--max-msgs %d: want 1 or more, or 0 for no bound", maxMsgs)}
+			}
 			options, err := initOptions(storage, services)
 			if err != nil {
 				return err
 			}
+			options.MaxMsgs = maxMsgs
 			nc, err := a.connect("init")
 			if err != nil {
 				return err
@@ -47,19 +52,20 @@ those who set up the server with other permissions than the workers have, and be
 			}
 			made := map[string]string{
 				"jobs": job.JobsStream(pool), "calls": job.CallsStream(pool), "dead_letters": job.DeadStream(pool), "rates": job.RatesStream(pool),
-				"contexts": pool, "bodies": job.BodiesBucket(pool), "keys": job.KeysBucket,
+				"releases": job.ReleasesStream(pool), "contexts": pool, "bodies": job.BodiesBucket(pool), "keys": job.KeysBucket,
 			}
 			if a.json {
 				return a.printJSON(made)
 			}
-			a.printf("pool %s is ready: streams %s, %s, %s and %s, buckets %s, %s and %s\n",
-				pool, made["jobs"], made["calls"], made["dead_letters"], made["rates"], made["contexts"], made["bodies"], made["keys"])
+			a.printf("pool %s is ready: streams %s, %s, %s, %s and %s, buckets %s, %s and %s\n",
+				pool, made["jobs"], made["calls"], made["dead_letters"], made["rates"], made["releases"], made["contexts"], made["bodies"], made["keys"])
 			return nil
 		},
 	}
 	cmd.Flags().StringVar(&pool, "pool", "", "name of the worker pool")
 	cmd.Flags().StringArrayVar(&services, "service", nil, "name of a service beside stripe and default whose calls get a consumer, repeatable")
 	storage.register(cmd.Flags())
+	cmd.Flags().Int64Var(&maxMsgs, "max-msgs", 0, "jobs that the pool's stream of jobs may hold, if it has to be made (default no bound but --max-bytes)")
 	return cmd
 }
 

@@ -19,7 +19,10 @@ func (a *app) up() *cobra.Command {
 		Use:   "up",
 		Short: "Run a NATS server and a worker in this process, for development",
 		Long: `Run a NATS server with file storage and a worker, in one process, on this machine. What is stored stays in --store and is
-there again next time. Other workers and callers can join on the address that it prints.`,
+there again next time. Other workers and callers can join on the address that it prints.
+
+The scripts of --scripts become the pool's current release at once, and again whenever one of them is changed; without --scripts the pool runs
+what was pushed last.`,
 		Example: `  thence up --pool payments --scripts ./scripts`,
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -67,6 +70,13 @@ func (a *app) runUp(ctx context.Context, flags workerFlags, options embedded.Opt
 	}
 	defer nc.Close()
 	a.greet(flags.pool, server.URL(), options)
+	if flags.scripts != "" {
+		unfollow, err := a.live(ctx, nc, flags, &config)
+		if err != nil {
+			return err
+		}
+		defer unfollow()
+	}
 	return runWorker(ctx, nc, config, declared, shown)
 }
 

@@ -85,7 +85,7 @@ func (s *storageFlags) check() error {
 // register declares the flags. Only in development may inline source use secrets without being told so.
 func (w *workerFlags) register(f *pflag.FlagSet, defaultPool string, development bool) {
 	f.StringVar(&w.pool, "pool", defaultPool, "name of the worker pool")
-	f.StringVar(&w.scripts, "scripts", "", "directory of library scripts (*.tengo), laid over the shipped ones")
+	f.StringVar(&w.scripts, "scripts", "", "directory of library scripts (*.tengo), laid over the shipped ones: pushed as a release")
 	f.StringVar(&w.name, "name", "", "name of this process in reports and logs (default: host name and a random part)")
 	f.StringVar(&w.file, "services", "", "file that declares outside APIs (docs/services.md); it is read again when it changes")
 	f.StringArrayVar(&w.services, "service", nil, "outside API as NAME=URL, repeatable; secrets named NAME_... are sent there and nowhere else.\n"+
@@ -111,8 +111,9 @@ func (a *app) worker() *cobra.Command {
 		Use:   "worker",
 		Short: "Run a worker of a pool",
 		Long: `Run a worker: it takes the pool's jobs and performs their HTTP calls. Any number of workers may share a pool.
-The pool's streams are made when they are missing. SIGTERM lets work under way end and gives the rest to
-other workers; a second signal ends the process at once, and nothing is lost by it.`,
+The pool's streams are made when they are missing. With --scripts it makes the directory's scripts the pool's current release when it starts,
+unless they were that before: a restart does not undo a push or a rollback. All workers run the pool's release, see thence scripts.
+SIGTERM lets work under way end and gives the rest to other workers; a second signal ends the process at once, and nothing is lost by it.`,
 		Example: `  thence worker --pool payments --scripts ./scripts
   THENCE_SECRET_STRIPE_KEY=sk_test_... thence worker --pool payments --server nats://nats:4222`,
 		Args: cobra.NoArgs,
@@ -146,6 +147,7 @@ other workers; a second signal ends the process at once, and nothing is lost by 
 }
 
 func runWorker(ctx context.Context, nc *nats.Conn, config worker.Config, declared declaration, shown *shown) error {
+	boundGarbage()
 	config.Conn = nc
 	w, err := worker.New(config)
 	if err != nil {
@@ -181,7 +183,7 @@ func (a *app) workerConfig(f workerFlags, log *slog.Logger) (worker.Config, decl
 	}
 	config := worker.Config{
 		NoInline: f.inline.off, DispatchPools: f.dispatch.pools, DispatchContexts: f.dispatch.contexts, Secrets: secrets,
-		Pool: f.pool, Library: library, Services: declared.all(declared.inFile), Name: f.name, Slots: f.slots, Grace: f.grace, HoldOn: f.holdOn,
+		Pool: f.pool, Library: library, Shipped: f.scripts == "", Services: declared.all(declared.inFile), Name: f.name, Slots: f.slots, Grace: f.grace, HoldOn: f.holdOn,
 		Replicas: f.storage.replicas, MaxBytes: f.storage.maxBytes, KeepBodies: f.storage.keepBodies, Logger: log,
 	}
 	err = f.bounds.apply(&config)

@@ -5,8 +5,11 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
+
+	"sigs.k8s.io/yaml"
 )
 
 // TestPage reads docs/kubernetes.md: its values render, and its helm and kubectl commands speak of the chart that there
@@ -53,7 +56,7 @@ func checkCommand(t *testing.T, words []string, rendered string) {
 	switch words[0] {
 	case "helm":
 		if words[1] != "rollback" {
-			if _, err := os.Stat(filepath.Join("../..", words[3], "Chart.yaml")); err != nil {
+			if _, err := os.Stat(filepath.Join("..", "..", words[3], "Chart.yaml")); err != nil {
 				t.Errorf("%s: %v", line, err)
 			}
 		}
@@ -66,5 +69,27 @@ func checkCommand(t *testing.T, words []string, rendered string) {
 	case "thence": // the program's own tests run these
 	default:
 		t.Errorf("%s: what is that?", line)
+	}
+}
+
+// TestStorageFits: a pool with the chart's defaults has room on a server with deploy/nats/server.conf.
+func TestStorageFits(t *testing.T) {
+	found := regexp.MustCompile(`max_file_store: ([0-9]+)GB`).FindSubmatch(read(t, "../nats/server.conf"))
+	if found == nil {
+		t.Fatal("server.conf has no max_file_store")
+	}
+	room, err := strconv.ParseInt(string(found[1]), 10, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var values struct {
+		PoolDefaults struct{ Storage struct{ MaxBytes int64 } }
+	}
+	if err := yaml.Unmarshal(read(t, chart+"/values.yaml"), &values); err != nil {
+		t.Fatal(err)
+	}
+	const shares = 8 // jobs, calls, dead letters, bodies, and contexts four times
+	if needs := shares * values.PoolDefaults.Storage.MaxBytes; needs == 0 || needs > room*1e9 {
+		t.Errorf("a pool needs %d bytes, and the server has %d GB", needs, room)
 	}
 }

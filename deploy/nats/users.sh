@@ -100,6 +100,7 @@ nsc add user --name worker --account THENCE \
   --allow-pub 'payments.*.sent.*' \
   --allow-pub 'payments.*.dead.*' \
   --allow-pub 'payments.rate.*' \
+  --allow-pub 'payments.release.*' \
   --allow-pub 'payments.told.*' \
   --allow-pub '$O.payments-bodies.>' \
   --allow-pub '$KV.payments.*' \
@@ -110,6 +111,7 @@ nsc add user --name worker --account THENCE \
   --allow-pub '$JS.API.STREAM.MSG.GET.KV_payments' \
   --allow-pub '$JS.API.STREAM.MSG.GET.KV_thence-keys' \
   --allow-pub '$JS.API.STREAM.MSG.GET.RATES_payments' \
+  --allow-pub '$JS.API.STREAM.MSG.GET.RELEASES_payments' \
   --allow-pub '$JS.API.STREAM.MSG.GET.OBJ_payments-bodies' \
   --allow-pub '$JS.API.STREAM.PURGE.OBJ_payments-bodies' \
   --allow-pub '$JS.API.DIRECT.GET.JOBS_payments' \
@@ -120,9 +122,11 @@ nsc add user --name worker --account THENCE \
   --allow-pub '$JS.API.CONSUMER.LIST.JOBS_payments' \
   --allow-pub '$JS.API.CONSUMER.LIST.CALLS_payments' \
   --allow-pub '$JS.API.CONSUMER.CREATE.CALLS_payments.>' \
+  --allow-pub '$JS.API.CONSUMER.CREATE.RELEASES_payments.>' \
   --allow-pub '$JS.API.CONSUMER.PAUSE.CALLS_payments.*' \
   --allow-pub '$JS.API.CONSUMER.MSG.NEXT.JOBS_payments.workers' \
   --allow-pub '$JS.API.CONSUMER.MSG.NEXT.CALLS_payments.*' \
+  --allow-pub '$JS.API.CONSUMER.MSG.NEXT.RELEASES_payments.>' \
   --allow-pub '$JS.ACK.JOBS_payments.>' \
   --allow-pub '$JS.ACK.CALLS_payments.>' \
   --allow-pub '$JS.ACK.*.*.JOBS_payments.>' \
@@ -133,11 +137,13 @@ nsc add user --name worker --account THENCE \
 
 nsc add user --name setup --account THENCE \
   --allow-pub '$KV.thence-keys.keys' \
+  --allow-pub 'payments.release.*' \
   --allow-pub '$JS.API.INFO' \
   --allow-pub '$JS.API.STREAM.INFO.*' \
   --allow-pub '$JS.API.STREAM.CREATE.*' \
   --allow-pub '$JS.API.STREAM.UPDATE.*' \
   --allow-pub '$JS.API.STREAM.MSG.GET.KV_thence-keys' \
+  --allow-pub '$JS.API.STREAM.MSG.GET.RELEASES_payments' \
   --allow-pub '$JS.API.CONSUMER.INFO.JOBS_payments.*' \
   --allow-pub '$JS.API.CONSUMER.INFO.CALLS_payments.*' \
   --allow-pub '$JS.API.CONSUMER.CREATE.JOBS_payments.>' \
@@ -147,6 +153,7 @@ nsc add user --name setup --account THENCE \
 nsc add user --name on-call --account THENCE \
   --allow-pub 'payments.*' \
   --allow-pub '$KV.payments.*' \
+  --allow-pub 'payments.release.*' \
   --allow-pub '$JS.API.INFO' \
   --allow-pub '$JS.API.STREAM.NAMES' \
   --allow-pub '$JS.API.STREAM.INFO.*' \
@@ -158,8 +165,10 @@ nsc add user --name on-call --account THENCE \
   --allow-pub '$JS.API.CONSUMER.PAUSE.CALLS_payments.*' \
   --allow-pub '$JS.API.CONSUMER.*.KV_payments.>' \
   --allow-pub '$JS.API.CONSUMER.*.DEAD_payments.>' \
+  --allow-pub '$JS.API.CONSUMER.*.RELEASES_payments.>' \
   --allow-pub '$JS.API.CONSUMER.MSG.NEXT.KV_payments.>' \
   --allow-pub '$JS.API.CONSUMER.MSG.NEXT.DEAD_payments.>' \
+  --allow-pub '$JS.API.CONSUMER.MSG.NEXT.RELEASES_payments.>' \
   --allow-pub '$JS.API.STREAM.MSG.DELETE.DEAD_payments' \
   --allow-pub '$JS.API.STREAM.PURGE.CALLS_payments' \
   --allow-pub '$JS.FC.KV_payments.>' \

@@ -1,10 +1,12 @@
 package stream
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -149,34 +151,40 @@ func TestGiveBack(t *testing.T) {
 func TestWorking(t *testing.T) {
 	t.Parallel()
 	p := newPool(t, Options{})
-	const wait = 400 * time.Millisecond
+	const wait = time.Second
 	config := jetstream.ConsumerConfig{Durable: workers, AckPolicy: jetstream.AckExplicitPolicy, AckWait: wait, MaxAckPending: maxAckPending}
 	get(p.js.UpdateConsumer(within(t), "JOBS_payments", config))(t)
 	d := get(p.Jobs(within(t), 8))(t)
 	defer d.close(t)
 	kept, left := p.put(t, "a", "kept", nil), p.put(t, "b", "left", nil)
 	all := d.next(t, 2)
-	tick := time.NewTicker(wait / 4)
-	defer tick.Stop()
-	done := make(chan struct{})
+	equal(t, "sequences", fmt.Sprint(sequences(all)), fmt.Sprint([]uint64{kept, left}))
+	ctx, stop := context.WithCancel(within(t))
+	var last, pause atomic.Int64 // in-progress acks: when the last one went out, and the longest time between two
+	last.Store(time.Now().UnixNano())
 	var renewing sync.WaitGroup
 	renewing.Go(func() {
-		for {
-			select {
-			case <-tick.C:
-				if err := all[0].Working(); err != nil {
-					t.Error(err)
-				}
-			case <-done:
-				return
+		for tick := time.Tick(wait / 20); ctx.Err() == nil; <-tick {
+			if err := errors.Join(all[0].Working(), p.nc.FlushWithContext(ctx)); err != nil && ctx.Err() == nil {
+				t.Error(err)
 			}
+			now := time.Now().UnixNano()
+			pause.Store(max(pause.Load(), now-last.Swap(now)))
 		}
 	})
-	again := d.next(t, 2) // twice the one that nobody kept
-	close(done)
-	renewing.Wait()
-	equal(t, "sequences", fmt.Sprint(sequences(again)), fmt.Sprint([]uint64{left, left}))
-	equal(t, "the one that was kept", all[0].Message.Sequence, kept)
+	defer renewing.Wait()
+	defer stop()
+	for again := 0; again < 2; { // twice the one that nobody kept
+		one := d.next(t, 1)[0]
+		if one.Message.Sequence == left {
+			again++
+			continue
+		}
+		// A machine that was away for long tells nothing.
+		if longest := time.Duration(max(pause.Load(), time.Now().UnixNano()-last.Load())); longest < wait/4 {
+			t.Fatalf("the job that was kept was handed out again; the longest pause of its acks was %s", longest)
+		}
+	}
 }
 
 func TestStopHandsOutWhatHasArrived(t *testing.T) {
@@ -298,7 +306,7 @@ func TestDeliveriesOutliveTheServersAbsence(t *testing.T) {
 	began := time.Now()
 	got := d.next(t, 1)[0]
 	equal(t, "the next job", got.Message.Sequence, seq)
-	if took := time.Since(began); took > 2*time.Second {
+	if took := time.Since(began); took > 20*time.Second {
 		t.Errorf("it came %s after it was published", took)
 	}
 }
@@ -374,7 +382,7 @@ func TestTimers(t *testing.T) {
 		equal(t, "proof", m.Get("Thence-Proof"), "p")
 		t.Logf("ahead by %s: %s after it was set, %s after it was due", ahead, time.Since(began), time.Since(at))
 		// The server looks at its timers every 250 ms at most, so none comes sooner than that.
-		if late := time.Since(at); late < 0 || ahead > 0 && late > 2*time.Second || time.Since(began) > 2*time.Second {
+		if late := time.Since(at); late < 0 || ahead > 0 && late > 20*time.Second || time.Since(began) > 20*time.Second {
 			t.Errorf("%s came %s after it was due", name, late)
 		}
 	}

@@ -26,6 +26,8 @@ type ServiceState struct {
 	Breaker     string    `json:"breaker"`             // BreakerClosed, BreakerOpen or BreakerHalfOpen
 	Slowdown    *Slowdown `json:"slowdown,omitempty"`  // nil: none
 
+	byRate *rateLimit // of the consumer's metadata; nil: the limit is not there for a rate's sake
+
 	Now       time.Time `json:"-"` // the server's clock
 	HandedOut uint64    `json:"-"` // messages that were ever handed out, repeats included
 	Done      uint64    `json:"-"` // of them, those that are not in flight any more
@@ -67,6 +69,7 @@ func serviceState(info *jetstream.ConsumerInfo) ServiceState {
 		Limit: info.Config.MaxAckPending, MaxInFlight: info.Config.MaxAckPending, Breaker: BreakerClosed,
 		Now: info.TimeStamp, HandedOut: info.Delivered.Consumer, Done: info.Delivered.Consumer - uint64(info.NumAckPending),
 	}
+	s.byRate = rateLimitOf(info.Config)
 	slowed, holds := slowdownOf(info.Config)
 	if info.Paused && info.Config.PauseUntil != nil {
 		s.PausedUntil, s.PausedBy = info.Config.PauseUntil.UTC(), ByOperator

@@ -20,6 +20,7 @@ import (
 type Options struct {
 	Replicas int   // of every stream; default 1
 	MaxBytes int64 // of every stream, and a quarter of the contexts' bucket; default 1 GiB
+	MaxMsgs  int64 // of the jobs stream; default no bound but MaxBytes
 
 	KeepBodies time.Duration // how long bodies that are too large for a job are kept; default 72h
 
@@ -190,6 +191,9 @@ func Streams(pool string, o Options) (jobs, calls, dead jetstream.StreamConfig) 
 	jobs.Name, jobs.Subjects = job.JobsStream(pool), []string{pool + ".*"}
 	jobs.Description = "Thence: jobs of the worker pool " + pool
 	jobs.Retention, jobs.FirstSeq = jetstream.WorkQueuePolicy, first
+	if o.MaxMsgs > 0 {
+		jobs.MaxMsgs = o.MaxMsgs
+	}
 	calls.Name, calls.Subjects = job.CallsStream(pool), []string{pool + ".*.call.*", pool + ".*.retry.*", pool + ".*.sent.*"}
 	calls.Description = "Thence: calls of the worker pool " + pool + " and the timers of their retries"
 	calls.Retention, calls.FirstSeq = jetstream.WorkQueuePolicy, first

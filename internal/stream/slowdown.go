@@ -19,7 +19,7 @@ import (
 // step up or one pause; the next call that ends makes it again. An update never goes by what was known before: it reads
 // the consumer first.
 type Slowdown struct {
-	By          string    `json:"by"`              // ByBreaker or ByAPI: who asked for the last pause
+	By          string    `json:"by"`              // ByBreaker, ByAPI or ByOperator: who asked for the last pause
 	Since       time.Time `json:"since"`           // when the service was first slowed down
 	Until       time.Time `json:"until"`           // the end of the last pause
 	Times       int       `json:"times"`           // how often the breaker has opened since then
@@ -90,17 +90,23 @@ func (p *Pool) LimitCalls(ctx context.Context, service string, maxInFlight int) 
 		return err
 	}
 	_, _, err := p.ChangeCalls(ctx, service, func(s *ServiceState) bool {
-		if s.MaxInFlight == maxInFlight {
+		if s.MaxInFlight == maxInFlight && s.byRate == nil {
 			return false
 		}
-		if s.MaxInFlight = maxInFlight; s.Slowdown == nil {
-			s.Limit = maxInFlight
-			return true
-		}
-		s.Slowdown.MaxInFlight, s.Limit = maxInFlight, min(s.Limit, maxInFlight)
+		s.byRate = nil
+		s.limit(maxInFlight)
 		return true
 	})
 	return err
+}
+
+// limit sets how many calls may be in flight when nothing slows the service down.
+func (s *ServiceState) limit(most int) {
+	if s.MaxInFlight = most; s.Slowdown == nil {
+		s.Limit = most
+		return
+	}
+	s.Slowdown.MaxInFlight, s.Limit = most, min(s.Limit, most)
 }
 
 func (p *Pool) callsOf(ctx context.Context, service string) (jetstream.Consumer, error) {
@@ -123,8 +129,18 @@ func slowdownOf(c jetstream.ConsumerConfig) (s Slowdown, holds bool) {
 // onto writes the state's limit and slowdown onto a consumer's configuration.
 func (s ServiceState) onto(c jetstream.ConsumerConfig) (jetstream.ConsumerConfig, error) {
 	c.MaxAckPending = s.Limit
-	c.Metadata = maps.Clone(c.Metadata)
-	delete(c.Metadata, slowdownKey)
+	metadata := map[string]string{}
+	maps.Copy(metadata, c.Metadata)
+	c.Metadata = metadata
+	delete(metadata, slowdownKey)
+	delete(metadata, rateLimitKey)
+	if s.byRate != nil {
+		text, err := json.Marshal(s.byRate)
+		if err != nil {
+			return c, err
+		}
+		metadata[rateLimitKey] = string(text)
+	}
 	if s.Slowdown == nil {
 		return c, nil
 	}
@@ -133,9 +149,6 @@ func (s ServiceState) onto(c jetstream.ConsumerConfig) (jetstream.ConsumerConfig
 	if err != nil {
 		return c, err
 	}
-	if c.Metadata == nil {
-		c.Metadata = map[string]string{}
-	}
-	c.Metadata[slowdownKey] = string(text)
+	metadata[slowdownKey] = string(text)
 	return c, nil
 }

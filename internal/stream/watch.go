@@ -14,7 +14,7 @@ import (
 const pauseAdvisories = "$JS.EVENT.ADVISORY.CONSUMER.PAUSE."
 
 // WatchCalls tells which service's calls were paused or go on again, as the server says so, until ctx ends. With an empty name it
-// tells that the connection is back: what the server said meanwhile is lost. told is called by one goroutine, this one.
+// tells that what the server said before is lost: as it begins, and when the connection is back. told is called by one goroutine, this one.
 func (p *Pool) WatchCalls(ctx context.Context, told func(service string)) error {
 	advisories := make(chan *nats.Msg, 64)
 	sub, err := p.nc.ChanSubscribe(pauseAdvisories+job.CallsStream(p.Name)+".*", advisories)
@@ -24,6 +24,7 @@ func (p *Pool) WatchCalls(ctx context.Context, told func(service string)) error 
 	defer func() { _ = sub.Unsubscribe() }() // fails when the connection is closed, and then the subscription is too
 	back := p.nc.StatusChanged(nats.CONNECTED)
 	defer p.nc.RemoveStatusListener(back)
+	told("")
 	for {
 		select {
 		case m := <-advisories:

@@ -64,12 +64,14 @@ func (c *client) keep(ctx context.Context, call job.Call, resp *http.Response, h
 		return r
 	case from.err != nil:
 		r = c.networkFailure(from.err, timeout)
-	case ctx.Err() != nil:
-		r = c.networkFailure(ctx.Err(), timeout)
+	case ctx.Err() != nil: // while the store was waited for
+		r = failed(job.FailureTimeout, !c.service.Never, fmt.Sprintf("the body could not be stored within %s: %s", timeout, err))
+		r.ours = true
 	case errors.Is(err, stream.ErrFull):
 		r = failed(job.FailureTooLarge, !c.service.Never, "there is no room to store the body: "+err.Error())
 	default:
 		r = failed(job.FailureConnection, true, "the body could not be stored: "+err.Error())
+		r.ours = true
 	}
 	r.answer.Status = resp.StatusCode
 	return r
@@ -136,6 +138,7 @@ func (p *Performer) readPart(ctx context.Context, call job.Call) result {
 		r = failed(job.FailureGone, false, fmt.Sprintf("the body of call %s is not kept for this context, or not any more", want.call))
 	case err != nil:
 		r = failed(job.FailureConnection, true, err.Error())
+		r.ours = true
 	case want.offset >= kept.Size:
 		r = failed(job.FailureRejected, false, fmt.Sprintf("the body has %d bytes, and none at offset %d", kept.Size, want.offset))
 	default:

@@ -61,7 +61,7 @@ const (
 func endOf(got result) end {
 	f := got.answer.Failure
 	switch status := got.answer.Status; {
-	case status == http.StatusTooManyRequests:
+	case got.ours, status == http.StatusTooManyRequests:
 		return endsNeither
 	case status >= 500 && status != http.StatusNotImplemented:
 		return endsBadly
@@ -133,6 +133,24 @@ func asking(wait time.Duration, why string) func(*stream.ServiceState) bool {
 		slowed(s, stream.ByAPI, wait, why)
 		return true
 	}
+}
+
+// held tells whether an operator's pause is all that slows a service down which may be called by several at a time.
+func held(s *stream.ServiceState) bool {
+	return s.PausedBy == stream.ByOperator && s.Slowdown == nil && s.Limit != 1
+}
+
+// holding has calls begin one by one after an operator's pause, as after any other. The operator's own rights don't reach
+// so far; the worker's do.
+func holding(s *stream.ServiceState) bool {
+	if !held(s) {
+		return false
+	}
+	s.Slowdown = &stream.Slowdown{
+		By: stream.ByOperator, Since: s.Now.UTC(), Until: s.PausedUntil, MaxInFlight: s.Limit, After: s.HandedOut, Done: s.Done,
+	}
+	s.Limit = 1
+	return true
 }
 
 // raising doubles how many calls may be in flight, once as many as may be now have ended since that was set, the one included

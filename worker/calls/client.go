@@ -21,6 +21,8 @@ type client struct {
 
 	transport http.RoundTripper
 	network   *network // what transport is, unless access has another
+
+	connecting *connecting // nil: no connection of it can be shared
 }
 
 // access is what a client may use beside its service.
@@ -38,6 +40,7 @@ type result struct {
 	answer job.Answer
 	retry  bool          // trying again may help
 	after  time.Duration // how long the API asked to wait; zero: it did not
+	ours   bool          // it failed for what is not the API's: NATS, which stores bodies
 }
 
 // maxMessage bounds a failure's message, in bytes. It stands in the answer beside the body that it may come from, and
@@ -60,6 +63,9 @@ func newClient(s Service, a access) *client {
 	if a.transport == nil {
 		c.network = newNetwork(s, a.resolver)
 		c.transport = c.network
+		if strings.HasPrefix(s.Endpoint, "https:") {
+			c.connecting = newConnecting()
+		}
 	}
 	return c
 }

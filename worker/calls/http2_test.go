@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/thence-dev/thence/internal/job"
 )
@@ -53,6 +54,56 @@ func TestHTTP2(t *testing.T) {
 	if n := connections.Load(); n > 3 {
 		t.Errorf("1,001 calls, 100 at a time, took %d connections", n)
 	}
+}
+
+// TestConnectionsAreFound: calls that fill connections make as many as they need, and not one each; those of an API that
+// takes no connection wait for none.
+func TestConnectionsAreFound(t *testing.T) {
+	t.Parallel()
+	const streams, conns = 100, 4 // before an API says how many streams it has, net/http takes it to have 100
+	var connections, come atomic.Int64
+	all := make(chan struct{})
+	api := httptest.NewUnstartedServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/first" {
+			return
+		}
+		if come.Add(1) == streams*conns {
+			close(all)
+		}
+		<-all
+	}))
+	api.EnableHTTP2 = true
+	api.Config.HTTP2 = &http.HTTP2Config{MaxConcurrentStreams: streams}
+	api.Config.ConnState = func(_ net.Conn, s http.ConnState) {
+		if s == http.StateNew {
+			connections.Add(1)
+		}
+	}
+	api.StartTLS()
+	t.Cleanup(api.Close)
+	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: api.Certificate().Raw})
+	s := Service{Name: "api", URL: api.URL, AllowPrivate: true, CA: ca, Timeout: time.Minute}.withDefaults()
+	c := newClient(s, alone(s, nil))
+	t.Cleanup(c.close)
+	c.connecting.patience = time.Minute // however slow this machine is
+	call := func(path string) {
+		if got := c.send(t.Context(), job.Call{Request: job.Request{Method: "GET", URL: api.URL + path}}); got.answer.Status != 200 {
+			t.Errorf("got %+v", got.answer.Failure)
+		}
+	}
+	call("/first")
+	var group sync.WaitGroup
+	for range streams * conns {
+		group.Go(func() { call("/") })
+	}
+	group.Wait()
+	if n := connections.Load(); n < conns || n > conns+conns/2 {
+		t.Errorf("%d calls at a time took %d connections, want %d", streams*conns, n, conns)
+	}
+	c.connecting.turn <- struct{}{} // somebody looks, and finds none
+	c.connecting.patience = time.Millisecond
+	call("/first")
+	equal(t, "turns that are taken", len(c.connecting.turn), 1)
 }
 
 // TestFiles: an answer that says to be a file is one, also of an API that otherwise answers with JSON.

@@ -75,14 +75,17 @@ func (n *network) CloseIdleConnections() {
 	n.elsewhere.CloseIdleConnections()
 }
 
-// redirect is an http.Client's CheckRedirect. Only what reads follows one: a POST that is sent elsewhere could be
-// carried out twice, or turn into a GET. Outside of the service's own URLs, and from there on, nothing of the request
+// follows tells whether a request of that method follows redirects. Only what reads does: a POST that is sent elsewhere
+// could be carried out twice, or turn into a GET.
+func (c *client) follows(method string) bool {
+	return (method == http.MethodGet || method == http.MethodHead) && c.service.Redirects >= 0
+}
+
+// redirect is the CheckRedirect of an http.Client, for a request that follows some. Outside of the service's own URLs, and from there on, nothing of the request
 // goes along: no credentials, no header, no cookie, no referrer.
 func (c *client) redirect(next *http.Request, via []*http.Request) error {
-	first, last := via[0], via[len(via)-1]
+	last := via[len(via)-1]
 	switch {
-	case first.Method != http.MethodGet && first.Method != http.MethodHead, c.service.Redirects < 0:
-		return http.ErrUseLastResponse
 	case len(via) > c.service.Redirects:
 		return fmt.Errorf("%w: more than %d redirects", errBlocked, c.service.Redirects)
 	case next.URL.Scheme != "https" && next.URL.Scheme != "http", next.URL.User != nil:

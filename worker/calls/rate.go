@@ -84,6 +84,8 @@ const (
 	ahead   = 500 * time.Millisecond // slots are reserved that begin within that time
 	tooLate = 250 * time.Millisecond // after its begin a slot is thrown away
 	resync  = time.Minute            // then the server is asked for its time again, before the next reservation
+	asks    = 3                      // how often at most, while answers are not quick
+	quick   = 5 * time.Millisecond   // an answer that is near enough
 	spare   = 256                    // slots that were given back and not taken yet; of more, few would be before they are too late
 	askew   = 5 * time.Second        // how much the clocks of a cluster's servers, and what workers know of them, may differ
 )
@@ -250,12 +252,9 @@ func (p *pacer) reserve(ctx context.Context) error {
 // prepare reads the server's clock and the mark where they are not known.
 func (p *pacer) prepare(ctx context.Context) error {
 	if p.clock.old() {
-		asked := time.Now()
-		theirs, err := p.marks.RateClock(ctx)
-		if err != nil {
+		if err := p.setClock(ctx); err != nil {
 			return err
 		}
-		p.clock = clock{theirs, asked.Add(time.Since(asked) / 2)}
 	}
 	if p.known {
 		return nil
@@ -263,6 +262,29 @@ func (p *pacer) prepare(ctx context.Context) error {
 	mark, err := p.marks.RateMark(ctx, p.service)
 	p.mark, p.known = mark, err == nil
 	return err
+}
+
+// setClock asks the server for its time. The server looked at its clock somewhen between question and answer, and is taken to
+// have done so at the end: so no slot begins here before it does there, and each later by no more than the answer took. Of
+// a few answers the one that was on its way for the shortest time is right for all.
+func (p *pacer) setClock(ctx context.Context) error {
+	var best clock
+	for range asks {
+		asked := time.Now()
+		theirs, err := p.marks.RateClock(ctx)
+		if err != nil {
+			return err
+		}
+		now := clock{theirs, time.Now()}
+		if best.ours.IsZero() || now.here(theirs).Before(best.here(theirs)) {
+			best = now
+		}
+		if now.ours.Sub(asked) <= quick {
+			break
+		}
+	}
+	p.clock = best
+	return nil
 }
 
 // batch is how many slots are reserved at a time for so many calls that wait.

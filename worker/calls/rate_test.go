@@ -128,6 +128,8 @@ func (pacing) ChangeCalls(context.Context, string, func(*stream.ServiceState) bo
 	return stream.ServiceState{}, false, nil
 }
 
+func (pacing) LimitByRate(context.Context, string, int, int) error { return nil }
+
 func (pacing) WatchCalls(context.Context, func(string)) error { return nil }
 
 // roundTrip is what a word to the server and back takes in what follows.
@@ -176,6 +178,41 @@ func TestLateSlots(t *testing.T) {
 			t.Errorf("a window holds %s more than the rate, want at most %s", early, tooLate)
 		}
 	})
+}
+
+// farAway is a server whose answers to what time it is take a while to be asked for, or to come.
+type farAway struct {
+	*memory
+	there, back time.Duration
+}
+
+func (f farAway) RateClock(ctx context.Context) (time.Time, error) {
+	_ = pause(ctx, f.there) // its error is that of ctx, which does not end
+	now, err := f.memory.RateClock(ctx)
+	_ = pause(ctx, f.back)
+	return now, err
+}
+
+// TestSlotsAreNeverEarly: no slot begins before its time by the server's clock, and none later than the server's answer took to
+// come, whatever the way there and back took.
+func TestSlotsAreNeverEarly(t *testing.T) {
+	const way = 200 * time.Millisecond
+	for name, far := range map[string]farAway{"there": {there: way}, "back": {back: way}, "both": {there: way, back: way}, "near": {}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				rate := Rate{Calls: 10, Per: time.Second}
+				far.memory = &memory{ahead: time.Hour, late: func() time.Duration { return 0 }}
+				p := newPacer(Service{Name: "acme", Rate: rate}, pacing{far}, rand.N[time.Duration])
+				for i := range 20 {
+					must(p.wait(t.Context()))(t)
+					late := time.Now().Add(far.ahead).Sub(far.mark.Next.Add(-rate.distance()))
+					if late < 0 || late > far.back {
+						t.Errorf("call %d begins %s after its slot, want 0s to %s", i, late, far.back)
+					}
+				}
+			})
+		})
+	}
 }
 
 // TestMarkFarAhead: a mark that no reservation reaches, of a rate that was slower or a clock that was put back, holds nobody up.

@@ -79,6 +79,8 @@ func TestRedirects(t *testing.T) {
 		{"none wanted", "GET", start, map[string]string{start: "302 /v1/y"}, false, true, job.FailureHTTP, "redirects of a GET are not followed", 1, true},
 		{"of a POST", "POST", start, map[string]string{start: "302 /v1/y"}, false, false, job.FailureHTTP, "redirects of a POST are not followed", 1, true},
 		{"of a POST that stays one", "POST", start, map[string]string{start: "307 /v1/y"}, false, false, job.FailureHTTP, "redirects of a POST are not followed", 1, true},
+		{"of a POST, to no URL", "POST", start, map[string]string{start: "302 http://[::1"}, false, false, job.FailureHTTP, "redirects of a POST are not followed", 1, true},
+		{"none wanted, to no URL", "GET", start, map[string]string{start: "302 http://[::1"}, false, true, job.FailureHTTP, "redirects of a GET are not followed", 1, true},
 		{"of a DELETE", "DELETE", start, map[string]string{start: "308 /v1/y"}, false, false, job.FailureHTTP, "redirects of a DELETE are not followed", 1, true},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -56,6 +56,7 @@ type Service struct {
 	FirstByte      time.Duration // from the last byte sent to the answer's header; default: what Timeout leaves
 
 	limited bool // MaxInFlight was given
+	byRate  bool // MaxInFlight is what the rate can make use of
 }
 
 // statusPattern is what RetryOn may have.
@@ -146,12 +147,13 @@ func (s Service) withDefaults() Service {
 		s.Attempts = 1
 	}
 	s.Breaker = s.Breaker.withDefaults()
-	if s.MaxInFlight == 0 && s.Rate.Calls > 0 && s.Rate.validate() == nil {
-		s.MaxInFlight = s.Rate.useful(s.Timeout)
-	}
-	s.limited = s.limited || s.MaxInFlight != 0
-	if s.MaxInFlight == 0 {
-		s.MaxInFlight = 1000
+	switch {
+	case s.MaxInFlight != 0:
+		s.limited = !s.byRate
+	case s.Rate.Calls > 0 && s.Rate.validate() == nil:
+		s.MaxInFlight, s.byRate = s.Rate.useful(s.Timeout), true
+	default:
+		s.MaxInFlight = usualInFlight
 	}
 	if s.ResponseLimit == 0 {
 		s.ResponseLimit = maxInline
@@ -267,8 +269,19 @@ func (s Services) InFlight() map[string]int {
 	return most
 }
 
-// Limited tells whether the service's MaxInFlight was given, and is no default.
+// Limited tells whether the service's MaxInFlight was given, and is neither a default nor made of its rate.
 func (s Service) Limited() bool { return s.limited }
+
+// usualInFlight is how many calls of a service that says nothing may be under way.
+const usualInFlight = 1000
+
+// useful is how many calls in flight the service's rate can make use of, where that is its limit; else 0.
+func (s Service) useful() int {
+	if s.byRate {
+		return s.MaxInFlight
+	}
+	return 0
+}
 
 // Has tells whether there is a service of that name.
 func (s Services) Has(name string) bool { return has(s.all, name) }

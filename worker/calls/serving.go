@@ -18,6 +18,7 @@ type serving struct {
 	taking  Deliveries
 	brake   *brake
 	pacer   *pacer             // nil: it has no rate
+	look    chan struct{}      // holds a token while it is to be learned how the service stands
 	end     context.CancelFunc // set once it is begun
 
 	inFlight atomic.Int64
@@ -50,14 +51,20 @@ func (p *Performer) openOne(ctx context.Context, s Service) (*serving, error) {
 	if err != nil {
 		return nil, err
 	}
-	opened := &serving{service: s, taking: taking, brake: newBrake(s.Breaker), pacer: newPacer(s, p.config.Pacing, p.config.Jitter)}
+	if p.config.Pacing != nil && !s.limited {
+		if err := p.config.Pacing.LimitByRate(ctx, s.Name, s.useful(), usualInFlight); err != nil {
+			taking.Close()
+			return nil, err
+		}
+	}
+	opened := &serving{service: s, taking: taking, brake: newBrake(s.Breaker), pacer: newPacer(s, p.config.Pacing, p.config.Jitter), look: make(chan struct{}, 1)}
 	opened.client = newClient(s, access{
 		secrets: p.config.Secrets, transport: p.config.Transport, bodies: p.config.Bodies,
 		bound: func(secret string) bool { return p.config.Services.Services().bound(s, secret) },
 		reach: func(u *url.URL) bool { _, err := p.config.Services.Services().For(u.String()); return err == nil },
 	})
-	if p.config.Pacing != nil {
-		p.learn(ctx, opened) // another worker may have slowed it down, and be gone
+	if p.config.Pacing != nil && p.learn(ctx, opened) != nil { // another worker may have slowed it down, and be gone
+		opened.lookAgain()
 	}
 	return opened, nil
 }
@@ -69,6 +76,9 @@ func (p *Performer) begin(ctx, work context.Context, group *errgroup.Group, s *s
 		defer s.end()
 		return p.serve(ctx, work, s)
 	})
+	if p.config.Pacing != nil {
+		group.Go(func() error { return p.keepLearning(ctx, s) })
+	}
 }
 
 // follow serves what is declared, as that changes, until ctx ends.

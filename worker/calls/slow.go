@@ -17,6 +17,8 @@ type Pacing interface {
 	ChangeCalls(ctx context.Context, service string, change func(*stream.ServiceState) bool) (stream.ServiceState, bool, error)
 	// WatchCalls tells of a service that was paused or goes on, or of all with an empty name, until ctx ends.
 	WatchCalls(ctx context.Context, told func(service string)) error
+	// LimitByRate bounds the calls in flight of a service by what its rate can make use of, or takes that back with 0.
+	LimitByRate(ctx context.Context, service string, useful, usual int) error
 	Marks
 }
 
@@ -27,18 +29,27 @@ func (p *Performer) slowDown(ctx context.Context, by *serving, d *stream.Deliver
 	if p.config.Pacing == nil {
 		return
 	}
+	if change := p.conclusion(by, d, got); change != nil {
+		defer by.brake.looked()
+		_ = p.repace(ctx, by, change) // which says so in the log
+	}
+}
+
+// conclusion is what is to change of how a service is called, now that a try has ended so; nil: nothing.
+func (p *Performer) conclusion(by *serving, d *stream.Delivery, got result) func(*stream.ServiceState) bool {
 	failed, rises := by.brake.ended(endOf(got), d.HandedOut, why(got), p.now())
 	wait := min(got.after, longestPause)
 	switch status := got.answer.Status; {
 	case wait > 0 && (status == http.StatusTooManyRequests || status == http.StatusServiceUnavailable):
 		if by.brake.asks(p.now().Add(wait)) || failed > 0 || rises {
-			p.repace(ctx, by, asking(wait, why(got)))
+			return asking(wait, why(got))
 		}
 	case failed > 0:
-		p.repace(ctx, by, by.service.Breaker.opening(failed, why(got), p.config.Jitter))
+		return by.service.Breaker.opening(failed, why(got), p.config.Jitter)
 	case rises:
-		p.repace(ctx, by, raising)
+		return raising
 	}
+	return nil
 }
 
 // why is what a failed try says, without a secret.
@@ -55,14 +66,13 @@ func why(got result) string {
 }
 
 // repace changes how fast a service is called, and learns how that is now, changed or not.
-func (p *Performer) repace(ctx context.Context, by *serving, change func(*stream.ServiceState) bool) {
-	defer by.brake.looked()
+func (p *Performer) repace(ctx context.Context, by *serving, change func(*stream.ServiceState) bool) error {
 	log := p.config.Logger.With("service", by.service.Name)
 	s, changed, err := p.config.Pacing.ChangeCalls(ctx, by.service.Name, change)
 	switch {
 	case err != nil:
 		log.Warn("how fast a service is called can't be changed", "error", err)
-		return
+		return err
 	case !changed:
 	case s.Slowdown == nil:
 		log.Info("service is called as before it was slowed down", "max_in_flight", s.MaxInFlight)
@@ -72,6 +82,7 @@ func (p *Performer) repace(ctx context.Context, by *serving, change func(*stream
 		log.Warn("service is paused for the whole pool", "by", s.PausedBy, "wait", s.PausedUntil.Sub(s.Now).Round(time.Millisecond), "error", s.Slowdown.Error)
 	}
 	by.brake.learn(s, p.now())
+	return nil
 }
 
 // listen learns of pauses that other workers and operators make, until ctx ends.
@@ -83,18 +94,52 @@ func (p *Performer) listen(ctx context.Context) error {
 		}
 		for _, name := range names {
 			if by := p.served(name); by != nil {
-				p.learn(ctx, by)
+				by.lookAgain()
 			}
 		}
 	})
 }
 
-// learn learns how a service stands.
-func (p *Performer) learn(ctx context.Context, by *serving) {
+// lookAgain has keepLearning learn how the service stands.
+func (s *serving) lookAgain() {
+	select {
+	case s.look <- struct{}{}:
+	default: // it is about to
+	}
+}
+
+// Waits before it is tried again to learn how a service stands: doubled each time.
+const (
+	firstLook   = 100 * time.Millisecond
+	longestLook = 10 * time.Second
+)
+
+// keepLearning learns how a service stands whenever that may have changed, until ctx ends. What fails is tried again: nobody
+// may say a second time that the service is paused.
+func (p *Performer) keepLearning(ctx context.Context, by *serving) error {
+	for {
+		select {
+		case <-by.look:
+		case <-ctx.Done():
+			return nil
+		}
+		for wait := firstLook; p.learn(ctx, by) != nil && ctx.Err() == nil; wait = min(2*wait, longestLook) {
+			_ = pause(ctx, wait) // its error is that of ctx
+		}
+	}
+}
+
+// learn learns how a service stands. The first worker that learns of an operator's pause slows the service down, so that it is
+// not called by all at once afterwards.
+func (p *Performer) learn(ctx context.Context, by *serving) error {
 	s, err := p.config.Pacing.Service(ctx, by.service.Name)
 	if err != nil {
 		p.config.Logger.Debug("how a service stands can't be learned", "service", by.service.Name, "error", err)
-		return
+		return err
 	}
 	by.brake.learn(s, p.now())
+	if held(&s) {
+		return p.repace(ctx, by, holding)
+	}
+	return nil
 }

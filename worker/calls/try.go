@@ -21,7 +21,8 @@ type try struct {
 	timeout time.Duration
 	cancel  context.CancelFunc
 	request *http.Request
-	sent    atomic.Bool // a connection was there to send it on; known of services that are sent nothing twice
+	sent    atomic.Bool // a connection was there to send it on; known where it matters
+	looking atomic.Bool // it has the turn to look for a connection
 
 	over     *result // what came of it before there was a response
 	response *http.Response
@@ -34,8 +35,8 @@ func (c *client) begin(ctx context.Context, call job.Call) *try {
 	if asked := call.Request.Timeout; asked > 0 {
 		t.timeout = min(asked, maxTimeout)
 	}
-	if c.service.Never {
-		ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { t.sent.Store(true) }})
+	if c.service.Never || c.connecting != nil {
+		ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: t.found})
 	}
 	ctx, t.cancel = context.WithTimeout(ctx, t.timeout)
 	t.build(ctx, call)
@@ -58,6 +59,8 @@ func (t *try) exchange() {
 		return
 	}
 	defer t.survive()
+	defer t.client.connecting.leave(t)
+	t.client.connecting.enter(t)
 	t.response, t.err = t.client.transport.RoundTrip(t.request) //nolint:bodyclose // read closes it
 }
 
@@ -119,9 +122,10 @@ func (t *try) read(r *result) {
 	*r = t.client.judge(resp, body)
 }
 
-// follow has an http.Client go on from a response that is a redirect.
+// follow has an http.Client go on from a response that is a redirect, unless none is followed: then it stands as it is,
+// wherever it leads, and also where nobody can read that.
 func (t *try) follow() {
-	if t.err != nil || t.response.StatusCode/100 != 3 {
+	if t.err != nil || t.response.StatusCode/100 != 3 || !t.client.follows(t.request.Method) {
 		return
 	}
 	h := http.Client{Transport: &resumed{t.client.transport, t.response}, CheckRedirect: t.client.redirect}
