@@ -39,8 +39,8 @@ func TestSimulation(t *testing.T) {
 	}
 	count := cmp.Or(*histories, normalHistories())
 	total := simulate(t, *firstSeed, count, t.Errorf)
-	t.Logf("%d histories: %d moves, %d jobs, %d commits, %d calls, %d requests to APIs, %d times harm, %s of simulated time",
-		count, total.Moves, total.Jobs, total.Commits, total.Calls, total.Requests, total.Harms, total.Time.Round(time.Hour))
+	t.Logf("%d histories: %d moves, %d jobs, %d commits, %d calls, %d requests to APIs, %d times harm, %d turns to another release, %s of simulated time",
+		count, total.Moves, total.Jobs, total.Commits, total.Calls, total.Requests, total.Harms, total.Turns, total.Time.Round(time.Hour))
 }
 
 // normalHistories is how many histories are made in the normal tests, and under the race detector.
@@ -122,12 +122,8 @@ func simulatedKeys() job.Keyring {
 // simulated is a worker process in a simulated world: the production worker from the deliveries to the outbox, and its
 // performer, on the world's streams and APIs.
 func simulated(ctx context.Context, p *simulation.Process) error {
-	empty, err := scripting.NewLibrary()
-	if err != nil {
-		return err
-	}
 	c := Config{
-		Conn: &nats.Conn{}, Pool: simulation.Pool, Library: empty, Name: p.Name, Runner: programs{p}, Slots: p.Slots(), Grace: time.Second,
+		Conn: &nats.Conn{}, Pool: simulation.Pool, Name: p.Name, Runner: programs{p}, Slots: p.Slots(), Grace: time.Second,
 		Logger: quiet(), Secrets: func(string) (string, bool) { return "", false },
 		Services: []Service{{
 			Name: simulation.Service, URL: simulation.APIBase, Timeout: 8 * time.Second, Attempts: 5, MaxWait: 10 * time.Second, MaxInFlight: p.InFlight(),
@@ -140,13 +136,17 @@ func simulated(ctx context.Context, p *simulation.Process) error {
 	if err != nil {
 		return err
 	}
-	r := w.rounds(p.Journal(), simulatedKeys(), only{empty})
+	current := new(scripting.Library)
+	current.Load(p.Release().Scripts)
+	scripts := &releases{store: p, log: w.config.Logger, use: w.current}
+	scripts.current.Store(current)
+	r := w.rounds(p.Journal(), simulatedKeys(), scripts)
 	r.jitter = p.Jitter
 	performing := w.performing(p.Performing(), simulatedKeys(), func(_ context.Context, s Service) (calls.Deliveries, error) {
 		return p.Calls(s.Name), nil
 	})
 	performing.Transport, performing.Jitter = p, p.Jitter
-	s := setup{rounds: r, performer: calls.New(performing), jobs: p.Jobs()}
+	s := setup{rounds: r, performer: calls.New(performing), jobs: p.Jobs(), releases: scripts}
 	if err := s.performer.Open(ctx); err != nil {
 		return err
 	}
@@ -179,7 +179,7 @@ func (r programs) Run(_ context.Context, in scripting.Input) (*scripting.Outcome
 			return nil, err
 		}
 	}
-	s.Ran = append(s.Ran, in.Job.Sequence)
+	s.Ran, s.On = append(s.Ran, in.Job.Sequence), append(s.On, in.Library.Release())
 	out.State, err = json.Marshal(s)
 	return out, err
 }

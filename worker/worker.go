@@ -230,9 +230,7 @@ func (w *Worker) work(ctx context.Context, s setup) error {
 	if s.answer != nil {
 		group.Go(func() error { return s.answer(ctx) })
 	}
-	if s.releases != nil {
-		group.Go(func() error { return s.releases.follow(ctx) })
-	}
+	group.Go(func() error { return s.releases.follow(ctx) })
 	return group.Wait()
 }
 
@@ -248,7 +246,7 @@ type setup struct {
 	performer *calls.Performer
 	jobs      deliveries
 	answer    func(context.Context) error // answers who asks about services, until the context ends; nil: nobody does
-	releases  *releases                   // nil in simulations
+	releases  *releases
 }
 
 // deliveries hands out the pool's jobs. *stream.Deliveries is one.

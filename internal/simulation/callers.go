@@ -77,8 +77,8 @@ func (c *callers) publish(m job.Message) {
 	}
 }
 
-// forge publishes a message that says it is a worker's, and is not: the answer to an open call, an effect of a job, or
-// a child of one.
+// forge publishes a message that says it is a worker's, and is not: the answer to an open call, an effect of a job, a
+// child of one, or a job that chooses its release.
 func (c *callers) forge() {
 	c.left--
 	w := c.world
@@ -94,6 +94,9 @@ func (c *callers) forge() {
 	case call != "" && chance(w.rng, 0.6):
 		m.Data = []byte(`{"status":200,"attempts":1,"duration_ms":1}`)
 		m.Header = map[string][]string{job.HeaderCall: {call}, job.HeaderType: {job.TypeAnswer}, job.HeaderCaller: {Service}}
+	case len(w.releases.turns) > 1 && chance(w.rng, 0.3):
+		delete(m.Header, job.HeaderSource)
+		m.Header[job.HeaderRelease] = []string{w.releases.turns[0].Name}
 	case chance(w.rng, 0.3):
 		delete(m.Header, job.HeaderSource)
 		m.Header[job.HeaderParent] = []string{effect}

@@ -16,7 +16,8 @@
 // gave up; acks that are late or lost; processes that are killed, stopped for minutes and go on, or told to end;
 // servers that are away; streams that are deleted and made anew; a night without any worker; callers that repeat
 // themselves and forge; APIs that are slow, fail, ask for patience or say nothing; an operator who pauses, resumes and
-// decides over held contexts.
+// decides over held contexts; releases of scripts that are pushed and rolled back while flows are under way, of which each
+// process hears at its own time.
 //
 // What it does not have: the bytes on the wire and the client library (package stream talks to a real server in its own
 // tests; here its configurations of streams and consumers are used, not its requests), loss of what the server had

@@ -7,14 +7,18 @@ import (
 	"github.com/thence-dev/thence/internal/job"
 )
 
-// operate decides over what is held, now and then; once it is quiet, over everything that is.
+// operate decides over what is held, now and then; once it is quiet, over everything that is. What failed it may mend
+// first, and decide the next time.
 func (w *World) operate() {
 	for _, name := range w.plan.contexts {
 		held := w.oracle.line(name).last.Held
 		if held == nil || !w.server.up {
 			continue
 		}
-		if w.quiet || chance(w.rng, 0.7) {
+		switch {
+		case w.releases.mends(held.Sequence):
+			w.releases.push(w)
+		case w.quiet || chance(w.rng, 0.7):
 			w.decide(name, held.Sequence)
 		}
 	}

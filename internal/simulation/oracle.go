@@ -27,6 +27,8 @@ type contextLine struct {
 	name string
 	jobs []*accepted // in the order of the stream
 	last kept
+
+	renewed uint64 // sequence of the last job that failed and held the context
 }
 
 // accepted is a job that the stream took.
@@ -43,6 +45,9 @@ type accepted struct {
 	ended  string // its outcome, once there is a commit that says so
 	reason string // why it is dead
 	owes   int    // effects
+
+	least   uint64 // revision of the oldest turn that a process went by when it came
+	release string // that it ran on, or had to
 }
 
 // outcome is what an answer says.
@@ -147,7 +152,7 @@ func (o *oracle) accepted(name string, m *message) {
 		o.strays[m.Sequence] = false
 		return
 	}
-	a := &accepted{sequence: m.Sequence, identity: fmt.Sprint("sequence ", m.Sequence), forged: o.forging}
+	a := &accepted{sequence: m.Sequence, identity: fmt.Sprint("sequence ", m.Sequence), forged: o.forging, least: w.releases.least(w)}
 	l := o.line(name)
 	l.jobs = append(l.jobs, a)
 	source, call, id := m.Get(job.HeaderSource), m.Get(job.HeaderCall), m.Get(job.HeaderID)

@@ -22,7 +22,11 @@ func (o *oracle) committed(name string, revision uint64, data []byte) {
 	old := l.last
 	l.last = c
 	if c.Held != nil && old.Held == nil {
+		l.renewed = max(l.renewed, c.Held.Sequence)
 		o.holds(l, c)
+	}
+	if old.Held != nil && c.Held == nil {
+		o.goesOn(l, old.Held.Sequence)
 	}
 	if c.Applied == old.Applied {
 		want := maps.Clone(old.Calls)
@@ -44,6 +48,7 @@ func (o *oracle) committed(name string, revision uint64, data []byte) {
 		o.inOrder(l, a, old)
 		a.skipped = old.Skip != nil && old.Skip.Sequence == a.sequence
 		o.end(l, a, c)
+		o.ranOn(l, a, c.State)
 		o.opened(l, a, old, c)
 	}
 }
@@ -96,6 +101,13 @@ func sameKeys(a, b map[string]json.RawMessage) bool {
 func (o *oracle) holds(l *contextLine, c kept) {
 	if failed := c.Held.Sequence; failed != 0 && o.world.server.dead.lastOf(letterOf(l.name, failed)) == 0 {
 		o.world.violate("a job that holds its context has a letter", "job %d of %s", failed, l.name)
+	}
+}
+
+// goesOn takes a commit that lets a context go on. A job that failed runs on what is current from then on.
+func (o *oracle) goesOn(l *contextLine, failed uint64) {
+	if a := l.find(failed); a != nil {
+		a.least = o.world.releases.least(o.world)
 	}
 }
 

@@ -23,12 +23,14 @@ type Process struct {
 	kill   context.CancelFunc
 	killed chan struct{} // closed when it is killed; one that is told to end is not
 	life   processLife
+	turned chan stream.Turn // of which it hears
 
 	// Guarded by world.mu, like all that goroutines of the process touch.
 	taking  []*Deliveries
 	said    []word          // acks on their way to the server
 	answers []func()        // what it hears when it goes on after a stop
 	handed  map[string]*try // calls that were handed to it
+	goesBy  uint64          // revision of the turn whose release it takes for the current one
 }
 
 type processLife struct {

@@ -37,9 +37,11 @@ type Tag struct {
 	Catch *Program `json:"catch,omitempty"`
 }
 
-// State is a context's state: the sequences of the jobs that it has done, in the order in which it did them.
+// State is a context's state: the sequences of the jobs that it has done, in the order in which it did them, and the
+// release that each ran on.
 type State struct {
 	Ran []uint64 `json:"ran"`
+	On  []string `json:"on"`
 }
 
 // Scripts that the programs run under.

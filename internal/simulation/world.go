@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/thence-dev/thence/internal/job"
+	"github.com/thence-dev/thence/internal/stream"
 )
 
 // Worker runs a worker process until ctx ends. What it returns ends the process; another one is started in its place.
@@ -28,6 +29,7 @@ type World struct {
 	server    *server
 	oracle    *oracle
 	callers   callers
+	releases  releases
 	processes []*Process
 	timer     *time.Timer
 	quiet     bool // no more harm
@@ -53,8 +55,9 @@ type Violation struct {
 
 // Stats says what a history was made of.
 type Stats struct {
-	Moves, Jobs, Commits, Calls, Requests, Harms int
-	Time                                         time.Duration // of the history, until the end of its quiet part
+	Moves, Jobs, Commits, Calls, Requests, Harms, Turns int
+
+	Time time.Duration // of the history, until the end of its quiet part
 }
 
 // Report is what came of a history.
@@ -82,6 +85,7 @@ func Run(seed uint64, keys job.Keyring, worker Worker) Report {
 	w.plan = newPlan(w.rng)
 	w.oracle = newOracle(w)
 	w.server = newServer(w)
+	w.releases.begin(w)
 	for range w.plan.processes {
 		w.spawn()
 	}
@@ -199,7 +203,8 @@ func (w *World) spawn() {
 		return
 	}
 	ctx, kill := context.WithCancel(context.Background())
-	p := &Process{world: w, number: len(w.processes), kill: kill, killed: make(chan struct{}), handed: map[string]*try{}}
+	p := &Process{world: w, number: len(w.processes), kill: kill, killed: make(chan struct{}), handed: map[string]*try{},
+		turned: make(chan stream.Turn, 1), goesBy: uint64(len(w.releases.turns) - 1)}
 	p.Name = fmt.Sprintf("worker-%d", p.number)
 	w.mu.Lock()
 	w.processes = append(w.processes, p)
@@ -335,5 +340,6 @@ func (s *Stats) Add(other Stats) {
 	s.Calls += other.Calls
 	s.Requests += other.Requests
 	s.Harms += other.Harms
+	s.Turns += other.Turns
 	s.Time += other.Time
 }

@@ -32,7 +32,7 @@ func TestBereave(t *testing.T) {
 		{"its child stands still", []blow{{death{kind: stalled}, true, true}}, nil, false},
 	} {
 		s := &Sandbox{}
-		job, err := newTask(fault("exit"))
+		job, err := s.newTask(fault("exit"))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -135,7 +135,7 @@ func TestCorpus(t *testing.T) {
 			in := scripting.Input{Script: scripting.Script{Name: h.name, Source: h.source},
 				Job: scripting.Job{ID: h.name, Worker: "p", Context: fmt.Sprintf("%s-%d", h.name, round)}, Limits: scripting.Limits{Time: limit}}
 			most := limit + grace + 250*time.Millisecond // its hard deadline, and until the parent looks
-			job, err := newTask(in)
+			job, err := s.newTask(in)
 			if err != nil {
 				count(verdicts, h.class, verdictOf(t, h, nil, err))
 				continue

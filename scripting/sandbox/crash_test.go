@@ -94,7 +94,7 @@ func known(t *testing.T, s *Sandbox, in scripting.Input) {
 // knows tells whether a script is known to be quick.
 func (s *Sandbox) knows(t *testing.T, in scripting.Input) bool {
 	t.Helper()
-	job, err := newTask(in)
+	job, err := s.newTask(in)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -51,7 +51,7 @@ func FuzzProgram(f *testing.F) {
 // runFuzzed runs a source, which must end by its CPU time and be answered, by an outcome or an error that says something, and must not
 // end its child but by its memory or its time. Now and then it makes sure that a good job runs as ever.
 func runFuzzed(t *testing.T, s *Sandbox, source string, n int64) {
-	job, err := newTask(scripting.Input{Script: scripting.Script{Source: source}, Limits: scripting.Limits{Time: fuzzTime},
+	job, err := s.newTask(scripting.Input{Script: scripting.Script{Source: source}, Limits: scripting.Limits{Time: fuzzTime},
 		Job: scripting.Job{ID: "f", Sequence: 1, Data: []byte(`{"a":[1,"x",{"b":null}]}`)}, State: []byte(`{"n":1}`)})
 	if err != nil {
 		t.Fatal(err)

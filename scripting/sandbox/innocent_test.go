@@ -104,7 +104,7 @@ func TestBusyLoopsEndByTheirCPUTime(t *testing.T) {
 				what.Script.Source += fmt.Sprint(" ", i)
 			}
 			what.Limits.Time = limit
-			job, err := newTask(what)
+			job, err := s.newTask(what)
 			if err != nil {
 				t.Error(err)
 				return

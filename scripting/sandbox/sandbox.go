@@ -166,10 +166,7 @@ func (s *Sandbox) Run(ctx context.Context, in scripting.Input) (*scripting.Outco
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	if in.Library == nil {
-		in.Library = s.own()
-	}
-	t, err := newTask(in)
+	t, err := s.newTask(in)
 	if err != nil {
 		return nil, err
 	}

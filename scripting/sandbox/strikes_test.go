@@ -234,7 +234,7 @@ func killsInOneContext(t *testing.T, library *scripting.Library, script scriptin
 // quarantined tells whether a script runs one at a time.
 func (s *Sandbox) quarantined(t *testing.T, in scripting.Input) bool {
 	t.Helper()
-	job, err := newTask(in)
+	job, err := s.newTask(in)
 	if err != nil {
 		t.Fatal(err)
 	}

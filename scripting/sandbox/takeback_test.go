@@ -18,7 +18,7 @@ func fullChild(t *testing.T, jobs int) (*Sandbox, *process, []*task) {
 	s := &Sandbox{}
 	p := &process{proc: &os.Process{Pid: nobody}, page: newTestPage(t)}
 	for range jobs {
-		job, err := newTask(fault("work"))
+		job, err := s.newTask(fault("work"))
 		if err != nil {
 			t.Fatal(err)
 		}

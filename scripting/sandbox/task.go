@@ -40,8 +40,11 @@ var inputs = sync.Pool{New: func() any { return new([]byte) }}
 // inputRoom is what a frame needs beside a task's input.
 const inputRoom = 64
 
-func newTask(in scripting.Input) (*task, error) {
+func (s *Sandbox) newTask(in scripting.Input) (*task, error) {
 	in.Limits = in.Limits.WithDefaults()
+	if in.Library == nil {
+		in.Library = s.own()
+	}
 	if n := len(in.Script.Source); n > in.Limits.Source {
 		return nil, &scripting.Error{Kind: scripting.KindLimit, Script: shown(in.Script),
 			Message: fmt.Sprintf("the source has %d bytes, more than the limit of %d", n, in.Limits.Source)}
