@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"strings"
@@ -61,7 +62,7 @@ func (t *trial) scriptFailed(d *death) job.Effect {
 	if len(a.Body) <= job.MaxKept {
 		told.Body = a.Body
 	}
-	to := &job.Dispatched{To: t.job.Address.String(), Caller: t.call.Service, Release: t.call.Release, Answer: told}
+	to := &job.Dispatched{To: t.job.Address.String(), Caller: t.call.Service, Release: cmp.Or(t.release, t.call.Release), Answer: told}
 	if told.Source == "" {
 		to.Script = t.call.Catch
 	}

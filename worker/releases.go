@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/sync/singleflight"
 
 	"github.com/thence-dev/thence/internal/job"
@@ -27,9 +28,14 @@ type releaseStore interface {
 	WatchRelease(ctx context.Context, heard func(stream.Turn)) error
 }
 
-// keptReleases is how many libraries a process keeps beside the current one. What flows in flight began on is mostly the
-// release before.
-const keptReleases = 8
+// What a process keeps beside the current library: what flows in flight began on is mostly the release before.
+const (
+	keptReleases = 8
+	keptBytes    = 32 << 20 // of names and sources, unless it is one library
+)
+
+// unreadPause is how long a worker waits before it asks again for a current release that is missing or damaged.
+const unreadPause = 30 * time.Second
 
 // releases are the libraries that a process has of its pool's releases. Which one is current it hears; the others it
 // reads when a job first needs them, so no job costs a look. It is safe for concurrent use.
@@ -42,6 +48,16 @@ type releases struct {
 	loading singleflight.Group
 	mu      sync.Mutex
 	kept    []*scripting.Library // used last at the end
+
+	turning sync.Mutex
+	turned  uint64           // revision of the turn that current is of, or of a later one that was heard of
+	unread  chan stream.Turn // to a release that can't be used; the last one only
+}
+
+func newReleases(store releaseStore, log *slog.Logger, use func(*scripting.Library) error, current *scripting.Library) *releases {
+	r := &releases{store: store, log: log, use: use, unread: make(chan stream.Turn, 1)}
+	r.current.Store(current)
+	return r
 }
 
 func (r *releases) of(ctx context.Context, release string) (*scripting.Library, error) {
@@ -51,7 +67,7 @@ func (r *releases) of(ctx context.Context, release string) (*scripting.Library, 
 	if l := r.find(release); l != nil {
 		return l, nil
 	}
-	l, err, _ := r.loading.Do(release, func() (any, error) { return r.load(ctx, release) })
+	l, err, _ := r.loading.Do(release, func() (any, error) { return r.insist(ctx, release) })
 	if err != nil {
 		return nil, err
 	}
@@ -70,6 +86,20 @@ func (r *releases) find(release string) *scripting.Library {
 	return l
 }
 
+// insist reads a release that somebody has named. A leader that was cut off from the other servers may not have it for as
+// long as it does not know that it is none (see aheadPatience).
+func (r *releases) insist(ctx context.Context, release string) (*scripting.Library, error) {
+	for waited := time.Duration(0); ; waited += aheadPause {
+		l, err := r.load(ctx, release)
+		if !errors.Is(err, stream.ErrNoRelease) || waited >= aheadPatience {
+			return l, err
+		}
+		if err := pause(ctx, aheadPause); err != nil {
+			return nil, err
+		}
+	}
+}
+
 func (r *releases) load(ctx context.Context, release string) (*scripting.Library, error) {
 	stored, err := r.store.LoadRelease(ctx, release)
 	if err != nil {
@@ -84,24 +114,71 @@ func (r *releases) load(ctx context.Context, release string) (*scripting.Library
 func (r *releases) keep(l *scripting.Library) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.kept = slices.DeleteFunc(r.kept, func(k *scripting.Library) bool { return k.Release() == l.Release() })
 	r.kept = append(r.kept, l)
-	if len(r.kept) > keptReleases {
-		r.kept = slices.Delete(r.kept, 0, 1)
+	bytes := 0
+	for i, k := range slices.Backward(r.kept) {
+		bytes += k.Size()
+		if len(r.kept)-i > keptReleases || bytes > keptBytes && i < len(r.kept)-1 {
+			r.kept = slices.Delete(r.kept, 0, i+1)
+			return
+		}
 	}
 }
 
 // follow makes the pool's current release this process's, whenever there is another, until ctx ends.
 func (r *releases) follow(ctx context.Context) error {
-	return r.store.WatchRelease(ctx, func(t stream.Turn) {
-		for ctx.Err() == nil && !r.turn(ctx, t) {
-			_ = pause(ctx, time.Second) // its error is ctx's
-		}
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error {
+		return r.store.WatchRelease(ctx, func(t stream.Turn) {
+			for ctx.Err() == nil && !r.turn(ctx, t) {
+				_ = pause(ctx, time.Second) // its error is ctx's
+			}
+		})
 	})
+	group.Go(func() error { return r.askAgain(ctx) })
+	return group.Wait()
 }
 
-// turn goes over to another release. It tells whether that is decided: done, or found impossible.
+// askAgain tries on, now and then, to turn to a release that could not be used: storing it again mends it, and nobody
+// hears of that.
+func (r *releases) askAgain(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case t := <-r.unread:
+			if pause(ctx, unreadPause) == nil && !r.turn(ctx, t) {
+				r.putOff(t)
+			}
+		}
+	}
+}
+
+// putOff leaves a turn to askAgain, unless there is a later one.
+func (r *releases) putOff(t stream.Turn) {
+	select {
+	case later := <-r.unread:
+		if later.Revision > t.Revision {
+			t = later
+		}
+	default:
+	}
+	select {
+	case r.unread <- t:
+	default:
+	}
+}
+
+// turn goes over to another release. It tells whether that is decided: done, overtaken by a later turn, or put off.
 func (r *releases) turn(ctx context.Context, t stream.Turn) bool {
+	r.turning.Lock()
+	defer r.turning.Unlock()
 	before := r.current.Load()
+	if t.Revision < r.turned {
+		return true
+	}
+	r.turned = t.Revision
 	if t.Name == before.Release() {
 		return true
 	}
@@ -113,7 +190,8 @@ func (r *releases) turn(ctx context.Context, t stream.Turn) bool {
 	case err == nil:
 	case unusable(err):
 		r.log.Error("the pool's new release can't be used: this worker stays with the one before, and others may not", "release", t.Name,
-			"stays_with", before.Release(), "error", err)
+			"stays_with", before.Release(), "error", err, "asks_again_in", unreadPause)
+		r.putOff(t)
 		return true
 	default:
 		r.log.Warn("the pool's new release can't be read yet; trying on", "release", t.Name, "error", err)
@@ -125,7 +203,7 @@ func (r *releases) turn(ctx context.Context, t stream.Turn) bool {
 	return true
 }
 
-// unusable tells that a release is not there as its name says, and that asking again changes nothing.
+// unusable tells that a release is not there as its name says, and that asking again at once changes nothing.
 func unusable(err error) bool {
 	return errors.Is(err, stream.ErrNoRelease) || errors.Is(err, stream.ErrDamaged)
 }

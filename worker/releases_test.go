@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/thence-dev/thence/internal/job"
@@ -217,16 +218,36 @@ func TestNoLibrary(t *testing.T) {
 
 // shelf is a store with one release, 1 as named has it, or an error.
 type shelf struct {
+	turns chan stream.Turn
+
+	mu    sync.Mutex
 	loads int
 	err   error
 }
 
+func (s *shelf) fail(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.err = err
+}
+
 func (s *shelf) LoadRelease(_ context.Context, name string) (stream.Release, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.loads++
 	return stream.Release{Name: name, Scripts: map[string]string{"s": "1"}}, s.err
 }
 
-func (s *shelf) WatchRelease(context.Context, func(stream.Turn)) error { return nil }
+func (s *shelf) WatchRelease(ctx context.Context, heard func(stream.Turn)) error {
+	for {
+		select {
+		case t := <-s.turns:
+			heard(t)
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
 
 // named is the name of the release whose only script is a number.
 func named(i int) string {
@@ -238,8 +259,7 @@ func named(i int) string {
 // TestReleasesAreKept: of the releases that jobs need beside the current one the last few are kept, and none is read
 // twice while it is.
 func TestReleasesAreKept(t *testing.T) {
-	r := &releases{store: &shelf{}, log: quiet(), use: func(*scripting.Library) error { return nil }}
-	r.current.Store(library(t, nil))
+	r := newReleases(&shelf{}, quiet(), func(*scripting.Library) error { return nil }, library(t, nil))
 	keep := func(name string) {
 		l := new(scripting.Library)
 		l.Load(map[string]string{"s": name})
@@ -266,10 +286,12 @@ func TestReleasesAreKept(t *testing.T) {
 // TestTurn: a worker stays with the release that it has where the new one is damaged, and asks again where it could only
 // not be read.
 func TestTurn(t *testing.T) {
-	s := &shelf{}
-	r := &releases{store: s, log: quiet(), use: func(*scripting.Library) error { return nil }}
-	before := library(t, nil)
-	r.current.Store(before)
+	synctest.Test(t, testTurn)
+}
+
+func testTurn(t *testing.T) {
+	s, before := &shelf{}, library(t, nil)
+	r := newReleases(s, quiet(), func(*scripting.Library) error { return nil }, before)
 	for _, c := range []struct {
 		err     error
 		decided bool
@@ -283,7 +305,38 @@ func TestTurn(t *testing.T) {
 	if !r.turn(t.Context(), stream.Turn{Name: named(1)}) || r.current.Load().Release() != named(1) || r.find(before.Release()) != before {
 		t.Error("it did not turn, or let go of the one before")
 	}
-	if _, err := r.of(t.Context(), before.Release()); err != nil || s.loads != 4 {
-		t.Errorf("%v, after %d looks", err, s.loads)
+	if !r.turn(t.Context(), stream.Turn{Name: before.Release(), Revision: 5}) || !r.turn(t.Context(), stream.Turn{Name: named(1), Revision: 4}) ||
+		r.current.Load() != before {
+		t.Error("an earlier turn undid a later one")
 	}
+	looks := s.loads
+	if _, err := r.of(t.Context(), named(1)); err != nil || s.loads != looks {
+		t.Errorf("%v, after %d looks more", err, s.loads-looks)
+	}
+}
+
+// TestDamagedReleaseIsMended: the current release is damaged when a worker hears of it, and is stored again without
+// another turn.
+func TestDamagedReleaseIsMended(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &shelf{err: stream.ErrDamaged, turns: make(chan stream.Turn)}
+		r := newReleases(s, quiet(), func(*scripting.Library) error { return nil }, library(t, nil))
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error)
+		go func() { ended <- r.follow(ctx) }()
+		s.turns <- stream.Turn{Name: named(1), Revision: 1}
+		_ = pause(ctx, 3*unreadPause)
+		if r.current.Load().Release() == named(1) {
+			t.Error("a damaged release is the current one")
+		}
+		s.fail(nil)
+		_ = pause(ctx, 2*unreadPause)
+		if r.current.Load().Release() != named(1) {
+			t.Error("the release is whole again, and the worker does not know it")
+		}
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
 }

@@ -138,8 +138,7 @@ func simulated(ctx context.Context, p *simulation.Process) error {
 	}
 	current := new(scripting.Library)
 	current.Load(p.Release().Scripts)
-	scripts := &releases{store: p, log: w.config.Logger, use: w.current}
-	scripts.current.Store(current)
+	scripts := newReleases(p, w.config.Logger, w.current, current)
 	r := w.rounds(p.Journal(), simulatedKeys(), scripts)
 	r.jitter = p.Jitter
 	performing := w.performing(p.Performing(), simulatedKeys(), func(_ context.Context, s Service) (calls.Deliveries, error) {

@@ -303,7 +303,8 @@ func (w *Worker) adopt(ctx context.Context, pool *stream.Pool) (*releases, error
 	if err != nil {
 		return nil, err
 	}
-	r := &releases{store: pool, log: c.Logger, use: w.current}
+	r := newReleases(pool, c.Logger, w.current, c.Library)
+	r.turned = now.Revision
 	l := c.Library
 	if l == nil || l.Release() != now.Name {
 		if l, err = r.load(ctx, now.Name); err != nil {

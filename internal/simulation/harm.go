@@ -154,7 +154,9 @@ func (w *World) goOn(p *Process) {
 		return
 	}
 	w.note(p.Name, "goes on", "", 0, 0, "")
+	w.mu.Lock()
 	p.life.stopped = false
+	w.mu.Unlock()
 	heard := p.answers
 	p.answers = nil
 	for _, do := range heard {
