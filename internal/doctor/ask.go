@@ -20,8 +20,9 @@ var errDenied = errors.New("not permitted")
 // asker sends requests, and hears of those that are not permitted: the server does not answer them, but says so on the
 // connection.
 type asker struct {
-	nc     *nats.Conn
-	before nats.ErrHandler
+	nc       *nats.Conn
+	before   nats.ErrHandler
+	patience time.Duration // how long ask waits for an answer
 
 	mu    sync.Mutex
 	waits map[string]func() // by subject: ends the wait for an answer
@@ -30,7 +31,7 @@ type asker struct {
 }
 
 func newAsker(nc *nats.Conn) *asker {
-	a := &asker{nc: nc, before: nc.ErrorHandler(), waits: map[string]func(){}, subs: make(chan struct{})}
+	a := &asker{nc: nc, before: nc.ErrorHandler(), patience: patience, waits: map[string]func(){}, subs: make(chan struct{})}
 	nc.SetErrorHandler(a.hear)
 	return a
 }
@@ -66,7 +67,7 @@ func (a *asker) hear(nc *nats.Conn, sub *nats.Subscription, err error) {
 // ask waits for an answer; its error is errDenied when there is none because the request is not permitted. A subject is asked
 // once at a time.
 func (a *asker) ask(ctx context.Context, subject string, header nats.Header, body []byte) (*nats.Msg, error) {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, a.patience)
 	defer cancel()
 	ctx, end := context.WithCancelCause(ctx)
 	defer end(nil)

@@ -210,6 +210,8 @@ func Streams(pool string, o Options) (jobs, calls, dead jetstream.StreamConfig) 
 
 func fitsJobs(c jetstream.StreamConfig) string {
 	switch {
+	case c.AllowBatchPublish:
+		return "it allows fast batches (allow_batched): their one ack may count jobs that the stream never got, and a job counts as accepted once it is acked"
 	case c.AllowMsgSchedules || c.AllowMsgTTL || c.AllowRollup || c.AllowAtomicPublish:
 		return "it allows schedules, TTL, roll-up or batches: by headers alone, whoever may publish jobs could then do more than that"
 	case c.Discard != jetstream.DiscardNew:
@@ -269,6 +271,9 @@ func (p *Pool) ensureStream(ctx context.Context, want jetstream.StreamConfig, fi
 		return setupError("stream "+want.Name, err)
 	}
 	have := s.CachedInfo().Config
+	if err := notCounters(have); err != nil {
+		return err
+	}
 	if outdated(have.Subjects, want.Subjects) && fits(have) == "" {
 		have.Subjects = want.Subjects
 		if _, err := p.js.UpdateStream(ctx, have); err != nil {
@@ -283,6 +288,16 @@ func (p *Pool) ensureStream(ctx context.Context, want jetstream.StreamConfig, fi
 		return fmt.Errorf("stream %s %w: %s. Change it with `nats stream edit`, or use another pool name", want.Name, ErrUnfit, problem)
 	}
 	return nil
+}
+
+// notCounters returns an error for a stream of counters (ADR-49): every message of ours is refused there, and no edit changes that.
+// So such a stream holds nothing of ours.
+func notCounters(c jetstream.StreamConfig) error {
+	if !c.AllowMsgCounter {
+		return nil
+	}
+	return fmt.Errorf("stream %s %w: it takes nothing but increments of counters (allow_msg_counter), and no edit changes that. "+
+		"Remove it with `nats stream rm %s`, or use another pool name", c.Name, ErrUnfit, c.Name)
 }
 
 // outdated tells whether a stream was made by a version that knew fewer subjects: all that it has are still wanted.
@@ -321,6 +336,11 @@ func (p *Pool) ensureBucket(ctx context.Context, o Options) error {
 	status, err := kv.Status(ctx)
 	if err != nil {
 		return setupError("bucket "+p.Name, err)
+	}
+	if below, ok := status.(*jetstream.KeyValueBucketStatus); ok {
+		if err := notCounters(below.StreamInfo().Config); err != nil {
+			return err
+		}
 	}
 	if problem := fitsContexts(status); problem != "" {
 		return fmt.Errorf("bucket %s %w: %s. Change its stream %s with `nats stream edit`, or use another pool name",

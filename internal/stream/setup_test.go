@@ -117,6 +117,9 @@ func TestEnsureRefusesUnfitStreams(t *testing.T) {
 			"stream JOBS_payments does not fit: it allows schedules, TTL, roll-up or batches: by headers alone, whoever may publish jobs could then do more than that" + change},
 		{"batches", 0, func(c *jetstream.StreamConfig) { c.AllowAtomicPublish = true },
 			"stream JOBS_payments does not fit: it allows schedules, TTL, roll-up or batches: by headers alone, whoever may publish jobs could then do more than that" + change},
+		{"fast batches", 0, func(c *jetstream.StreamConfig) { c.AllowBatchPublish = true },
+			"stream JOBS_payments does not fit: it allows fast batches (allow_batched): their one ack may count jobs that the stream never got, " +
+				"and a job counts as accepted once it is acked" + change},
 		{"first_seq", 0, func(c *jetstream.StreamConfig) { c.FirstSeq = 5 },
 			"stream JOBS_payments does not fit: its first_seq is 5, want the time in microseconds (above 10^15): sequences must never repeat when a stream is made again" + change},
 		{"no first_seq", 1, func(c *jetstream.StreamConfig) { c.FirstSeq = 0 },
@@ -144,6 +147,31 @@ func TestEnsureRefusesUnfitStreams(t *testing.T) {
 			test.change(&config)
 			get(p.js.CreateStream(within(t), config))(t)
 			refused(t, p, test.want)
+		})
+	}
+}
+
+// A stream of counters refuses all that is published there, and can't be made another.
+func TestEnsureRefusesCounters(t *testing.T) {
+	t.Parallel()
+	contexts := jetstream.StreamConfig{
+		Name: "KV_payments", Subjects: []string{"$KV.payments.>"}, MaxMsgsPerSubject: history, MaxBytes: 1 << 20, AllowDirect: true, DenyDelete: true, AllowRollup: true,
+	}
+	_, _, dead := Streams("payments", Options{MaxBytes: 1 << 20})
+	for _, config := range []jetstream.StreamConfig{dead, Rates("payments", Options{}), contexts} {
+		t.Run(config.Name, func(t *testing.T) {
+			p := get(Open(connect(t), "payments"))(t)
+			config.AllowMsgCounter, config.Discard = true, jetstream.DiscardOld // the server has it only so
+			get(p.js.CreateStream(within(t), config))(t)
+			refused(t, p, "stream "+config.Name+" does not fit: it takes nothing but increments of counters (allow_msg_counter), and no edit changes that. "+
+				"Remove it with `nats stream rm "+config.Name+"`, or use another pool name")
+			if err := p.Publish(within(t), job.Message{Subject: strings.NewReplacer("*", "a", ">", "a").Replace(config.Subjects[0])}); err == nil {
+				t.Error("it takes what is no increment")
+			}
+			config.AllowMsgCounter = false
+			if _, err := p.js.UpdateStream(within(t), config); err == nil {
+				t.Error("an edit changes that")
+			}
 		})
 	}
 }

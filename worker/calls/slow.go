@@ -31,9 +31,15 @@ func (p *Performer) slowDown(ctx context.Context, by *serving, d *stream.Deliver
 	}
 	if change := p.conclusion(by, d, got); change != nil {
 		defer by.brake.looked()
-		_ = p.repace(ctx, by, change) // which says so in the log
+		for try := 1; p.repace(ctx, by, change) != nil && try < repaces && ctx.Err() == nil; try++ { // which says so in the log
+			_ = pause(ctx, firstLook) // its error is that of ctx
+		}
 	}
 }
+
+// repaces is how often it is tried to change how fast a service is called. A consumer whose leader has stepped down answers
+// nobody until it has another: the first request may wait in vain.
+const repaces = 3
 
 // conclusion is what is to change of how a service is called, now that a try has ended so; nil: nothing.
 func (p *Performer) conclusion(by *serving, d *stream.Delivery, got result) func(*stream.ServiceState) bool {

@@ -209,3 +209,34 @@ func (r *rig) timer(t *testing.T) time.Time {
 		}
 	}
 }
+
+// leaderless is a Pacing that fails once to change how fast a service is called, as while the consumer has no leader.
+type leaderless struct {
+	Pacing
+	failed sync.Once
+}
+
+func (l *leaderless) ChangeCalls(ctx context.Context, service string, change func(*stream.ServiceState) bool) (s stream.ServiceState, changed bool, err error) {
+	err = context.DeadlineExceeded
+	l.failed.Do(func() { change = nil })
+	if change == nil {
+		return s, false, err
+	}
+	return l.Pacing.ChangeCalls(ctx, service, change)
+}
+
+// TestPauseIsTriedAgain: a pause that an API asks for is made although the consumer had no leader at first.
+func TestPauseIsTriedAgain(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	url := serve(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Retry-After", "3600")
+		w.WriteHeader(http.StatusTooManyRequests)
+	}))
+	seen := &spy{&leaderless{Pacing: r.pool}, make(chan stream.ServiceState, 10)}
+	p := r.performer(t, Service{Name: "busy", URL: url, AllowPrivate: true})
+	p.config.Pacing = seen
+	run(t, p)
+	r.open(t, "a", "busy", job.Request{Method: "GET", URL: url})
+	equal(t, "paused by", seen.until(t, r, func(stream.ServiceState) bool { return true }).PausedBy, stream.ByAPI)
+}
