@@ -14,7 +14,10 @@ import (
 	"github.com/thence-dev/thence/worker"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// The client library leaves a goroutine behind where an object is stored so quickly that its publisher ends before that begins.
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("github.com/nats-io/nats.go/jetstream.(*jetStream).resetPendingAcksOnReconnect"))
+}
 
 // recorder is a test whose failures are looked at. What would end it ends the function that verdict runs.
 type recorder struct {

@@ -14,7 +14,10 @@ import (
 	"github.com/thence-dev/thence/internal/job"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// The client library leaves a goroutine behind where an object is stored so quickly that its publisher ends before that begins.
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("github.com/nats-io/nats.go/jetstream.(*jetStream).resetPendingAcksOnReconnect"))
+}
 
 // within bounds every wait of a test.
 func within(t *testing.T) context.Context {
