@@ -40,6 +40,14 @@ func TestLimitByRate(t *testing.T) {
 	s := get(p.Service(within(t), "acme"))(t)
 	equal(t, "limit of one that is slowed down", s.Limit, 1)
 	equal(t, "its breaker", s.Breaker, BreakerOpen)
+
+	ok(t, p.ResumeCalls(within(t), "new"))
+	edit(t, p, "new", -1) // any number
+	limited("new", 30, 30)
+	_, _, err = p.ChangeCalls(within(t), "new", slow(ByBreaker, time.Hour))
+	ok(t, err)
+	limited("new", 0, -1)
+	equal(t, "limit of one that is slowed down, and had none before", get(p.Service(within(t), "new"))(t).Limit, 1)
 }
 
 // edit sets a limit as an operator does.

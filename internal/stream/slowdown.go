@@ -100,13 +100,15 @@ func (p *Pool) LimitCalls(ctx context.Context, service string, maxInFlight int) 
 	return err
 }
 
-// limit sets how many calls may be in flight when nothing slows the service down.
+// limit sets how many calls may be in flight when nothing slows the service down; -1 is any number, as an operator may have it.
 func (s *ServiceState) limit(most int) {
 	if s.MaxInFlight = most; s.Slowdown == nil {
 		s.Limit = most
 		return
 	}
-	s.Slowdown.MaxInFlight, s.Limit = most, min(s.Limit, most)
+	if s.Slowdown.MaxInFlight = most; most > 0 {
+		s.Limit = min(s.Limit, most)
+	}
 }
 
 func (p *Pool) callsOf(ctx context.Context, service string) (jetstream.Consumer, error) {

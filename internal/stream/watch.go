@@ -13,8 +13,9 @@ import (
 // pauseAdvisories is where the server tells that a consumer's pause began, changed or ended.
 const pauseAdvisories = "$JS.EVENT.ADVISORY.CONSUMER.PAUSE."
 
-// WatchCalls tells which service's calls were paused or go on again, as the server says so, until ctx ends. With an empty name it
-// tells that what the server said before is lost: as it begins, and when the connection is back. told is called by one goroutine, this one.
+// WatchCalls tells which service's calls were paused or go on again, as the server says so, until ctx ends. With an empty
+// name it tells that what the server said before is lost: as it begins, and when the connection is back. told is called by
+// one goroutine, this one.
 func (p *Pool) WatchCalls(ctx context.Context, told func(service string)) error {
 	advisories := make(chan *nats.Msg, 64)
 	sub, err := p.nc.ChanSubscribe(pauseAdvisories+job.CallsStream(p.Name)+".*", advisories)

@@ -135,7 +135,8 @@ func asking(wait time.Duration, why string) func(*stream.ServiceState) bool {
 	}
 }
 
-// held tells whether an operator's pause is all that slows a service down which may be called by several at a time.
+// held tells whether an operator's pause is all that slows a service down which may be called by several at a time. So it looks
+// too between the two writes of a worker's pause.
 func held(s *stream.ServiceState) bool {
 	return s.PausedBy == stream.ByOperator && s.Slowdown == nil && s.Limit != 1
 }

@@ -63,7 +63,7 @@ func newClient(s Service, a access) *client {
 	if a.transport == nil {
 		c.network = newNetwork(s, a.resolver)
 		c.transport = c.network
-		if strings.HasPrefix(s.Endpoint, "https:") {
+		if !s.Never && strings.HasPrefix(s.Endpoint, "https:") { // what is sent once has a connection of its own
 			c.connecting = newConnecting()
 		}
 	}

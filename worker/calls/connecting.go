@@ -50,11 +50,12 @@ func (c *connecting) leave(t *try) {
 	}
 }
 
-// found takes note of a try's connection. It is an httptrace's GotConn.
+// found takes note of a try's connection. It is an httptrace's GotConn, which net/http calls on the goroutine that asks for one.
+// A connection that a redirect led to says nothing of those to the API.
 func (t *try) found(info httptrace.GotConnInfo) {
 	t.sent.Store(true)
 	c := t.client.connecting
-	if conn, ok := info.Conn.(*tls.Conn); ok && c != nil {
+	if conn, ok := info.Conn.(*tls.Conn); ok && c != nil && t.response == nil {
 		c.shared.Store(conn.ConnectionState().NegotiatedProtocol == "h2")
 	}
 	c.leave(t)

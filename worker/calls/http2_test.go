@@ -106,6 +106,51 @@ func TestConnectionsAreFound(t *testing.T) {
 	equal(t, "turns that are taken", len(c.connecting.turn), 1)
 }
 
+// TestOnceWaitsForNobody: calls that are sent once share no connection, so they wait for no turn to look for one.
+func TestOnceWaitsForNobody(t *testing.T) {
+	t.Parallel()
+	var connections atomic.Int64
+	api := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	api.EnableHTTP2 = true
+	api.Config.ConnState = func(_ net.Conn, s http.ConnState) {
+		if s == http.StateNew {
+			connections.Add(1)
+		}
+	}
+	api.StartTLS()
+	t.Cleanup(api.Close)
+	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: api.Certificate().Raw})
+	s := Service{Name: "api", URL: api.URL, AllowPrivate: true, CA: ca, Never: true, Timeout: time.Minute}.withDefaults()
+	c := newClient(s, alone(s, nil))
+	t.Cleanup(c.close)
+	for range 3 {
+		got := c.send(t.Context(), job.Call{Request: job.Request{Method: "GET", URL: api.URL}})
+		equal(t, "status", got.answer.Status, http.StatusOK)
+	}
+	equal(t, "connections", connections.Load(), 3)
+	if c.connecting != nil {
+		t.Error("calls wait for connections that they can't use")
+	}
+}
+
+// TestRedirectsAreElsewhere: the connection that a redirect led to does not count for what the API speaks.
+func TestRedirectsAreElsewhere(t *testing.T) {
+	t.Parallel()
+	old := httptest.NewTLSServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	t.Cleanup(old.Close)
+	api := httptest.NewUnstartedServer(http.RedirectHandler(old.URL, http.StatusFound))
+	api.EnableHTTP2 = true
+	api.StartTLS()
+	t.Cleanup(api.Close)
+	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: api.Certificate().Raw})
+	s := Service{Name: "api", URL: api.URL, MoreURLs: []string{old.URL}, AllowPrivate: true, CA: ca, Timeout: time.Minute}.withDefaults()
+	c := newClient(s, alone(s, nil))
+	t.Cleanup(c.close)
+	got := c.send(t.Context(), job.Call{Request: job.Request{Method: "GET", URL: api.URL}})
+	equal(t, "status", got.answer.Status, http.StatusOK)
+	equal(t, "the API speaks HTTP/2", c.connecting.shared.Load(), true)
+}
+
 // TestFiles: an answer that says to be a file is one, also of an API that otherwise answers with JSON.
 func TestFiles(t *testing.T) {
 	t.Parallel()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -82,17 +83,77 @@ func TestToldAndDeaf(t *testing.T) {
 	}
 }
 
+// halfway is a Pacing that a breaker's pause meets between its two writes: the second comes while somebody looks again, or is
+// about to write.
+type halfway struct {
+	Pacing
+	reason func()
+	looks  atomic.Int64
+	ended  chan struct{} // closed once the second write is there, and who met it has gone on
+	once   sync.Once
+}
+
+func (h *halfway) Service(ctx context.Context, service string) (stream.ServiceState, error) {
+	s, err := h.Pacing.Service(ctx, service)
+	if err != nil || service != "acme" || !held(&s) || h.looks.Add(1) == 1 {
+		return s, err
+	}
+	defer h.once.Do(func() { close(h.ended) })
+	h.reason()
+	return h.Pacing.Service(ctx, service)
+}
+
+func (h *halfway) ChangeCalls(ctx context.Context, service string, change func(*stream.ServiceState) bool) (stream.ServiceState, bool, error) {
+	defer h.once.Do(func() { close(h.ended) })
+	return h.Pacing.ChangeCalls(ctx, service, func(s *stream.ServiceState) bool {
+		changes := change(s)
+		h.reason()
+		return changes
+	})
+}
+
+// TestPausesAreTwoWrites: a pause whose reason is not written yet is not taken for an operator's, which would have the reason
+// lost.
+func TestPausesAreTwoWrites(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	p := r.performer(t, Service{Name: "acme", URL: "https://api.acme.example"})
+	var until time.Time
+	half := &halfway{Pacing: r.pool, ended: make(chan struct{}), reason: func() {
+		_, _, err := r.pool.ChangeCalls(r.ctx, "acme", func(s *stream.ServiceState) bool {
+			s.Slowdown = &stream.Slowdown{By: stream.ByBreaker, Until: until, Times: 1, MaxInFlight: s.Limit}
+			s.Limit = 1
+			return true
+		})
+		if err != nil {
+			t.Error(err)
+		}
+	}}
+	p.config.Pacing = half
+	run(t, p)
+	until = time.Now().Add(time.Hour).UTC()
+	must(r.js.PauseConsumer(r.ctx, "CALLS_payments", "call_acme", until))(t)
+	select {
+	case <-half.ended:
+	case <-r.ctx.Done():
+		t.Fatal("nobody looks at the pause again")
+	}
+	s := must(r.pool.Service(r.ctx, "acme"))(t)
+	equal(t, "breaker", s.Breaker, stream.BreakerOpen)
+	equal(t, "paused by", s.PausedBy, stream.ByBreaker)
+}
+
 // TestAfterAnOperatorsPause: when an operator's pause ends, by hand or by itself, one call is handed out, and more as they succeed, up
 // to as many as before.
 func TestAfterAnOperatorsPause(t *testing.T) {
 	t.Parallel()
-	for name, lasts := range map[string]time.Duration{"resumed": time.Hour, "by itself": 8 * time.Second} {
+	for _, name := range []string{"resumed", "by itself"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			r := newRig(t)
 			api := newGate(t)
 			pool, _ := r.workers(t, 2, Service{Name: "acme", URL: api.url, AllowPrivate: true, MaxInFlight: 4})
-			must(r.pool.PauseCalls(r.ctx, "acme", time.Now().Add(lasts)))(t)
+			must(r.pool.PauseCalls(r.ctx, "acme", time.Now().Add(time.Hour)))(t)
 			slowed := pool.until(t, r, func(s stream.ServiceState) bool { return s.Slowdown != nil })
 			equal(t, "by", slowed.Slowdown.By, stream.ByOperator)
 			equal(t, "limit", slowed.Limit, 1)
@@ -100,6 +161,8 @@ func TestAfterAnOperatorsPause(t *testing.T) {
 			all := r.openMany(t, 8, "acme", api.url)
 			if name == "resumed" {
 				ok(t, r.pool.ResumeCalls(r.ctx, "acme"))
+			} else { // the hour is over soon
+				must(r.js.PauseConsumer(r.ctx, "CALLS_payments", "call_acme", time.Now().Add(time.Second)))(t)
 			}
 			// That one waits at the API means that no other is there until it is let go: the limit is the server's.
 			api.let(t, r, 1)

@@ -81,8 +81,8 @@ func (c *client) follows(method string) bool {
 	return (method == http.MethodGet || method == http.MethodHead) && c.service.Redirects >= 0
 }
 
-// redirect is the CheckRedirect of an http.Client, for a request that follows some. Outside of the service's own URLs, and from there on, nothing of the request
-// goes along: no credentials, no header, no cookie, no referrer.
+// redirect is the CheckRedirect of an http.Client, for a request that follows some. Outside of the service's own URLs, and
+// from there on, nothing of the request goes along: no credentials, no header, no cookie, no referrer.
 func (c *client) redirect(next *http.Request, via []*http.Request) error {
 	last := via[len(via)-1]
 	switch {

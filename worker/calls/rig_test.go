@@ -86,7 +86,7 @@ func equal[T comparable](t testing.TB, what string, got, want T) {
 
 func newRig(t *testing.T) *rig {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute) // tests beside this one have their turns within it
 	t.Cleanup(cancel)
 	server := must(embedded.Start(embedded.Options{Store: t.TempDir(), MaxStore: 16 << 30}))(t)
 	t.Cleanup(server.Close)

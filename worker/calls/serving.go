@@ -57,14 +57,18 @@ func (p *Performer) openOne(ctx context.Context, s Service) (*serving, error) {
 			return nil, err
 		}
 	}
-	opened := &serving{service: s, taking: taking, brake: newBrake(s.Breaker), pacer: newPacer(s, p.config.Pacing, p.config.Jitter), look: make(chan struct{}, 1)}
+	opened := &serving{
+		service: s, taking: taking, brake: newBrake(s.Breaker), pacer: newPacer(s, p.config.Pacing, p.config.Jitter), look: make(chan struct{}, 1),
+	}
 	opened.client = newClient(s, access{
 		secrets: p.config.Secrets, transport: p.config.Transport, bodies: p.config.Bodies,
 		bound: func(secret string) bool { return p.config.Services.Services().bound(s, secret) },
 		reach: func(u *url.URL) bool { _, err := p.config.Services.Services().For(u.String()); return err == nil },
 	})
-	if p.config.Pacing != nil && p.learn(ctx, opened) != nil { // another worker may have slowed it down, and be gone
-		opened.lookAgain()
+	if p.config.Pacing != nil { // another worker may have slowed it down, and be gone
+		if now, err := p.learn(ctx, opened); err != nil || held(&now) {
+			opened.lookAgain()
+		}
 	}
 	return opened, nil
 }

@@ -129,23 +129,39 @@ func (p *Performer) keepLearning(ctx context.Context, by *serving) error {
 		case <-ctx.Done():
 			return nil
 		}
-		for wait := firstLook; p.learn(ctx, by) != nil && ctx.Err() == nil; wait = min(2*wait, longestLook) {
+		for wait := firstLook; p.heed(ctx, by) != nil && ctx.Err() == nil; wait = min(2*wait, longestLook) {
 			_ = pause(ctx, wait) // its error is that of ctx
 		}
 	}
 }
 
-// learn learns how a service stands. The first worker that learns of an operator's pause slows the service down, so that it is
+// settles is how long a pause stands without a reason before it counts as an operator's: a worker writes the pause first, and
+// why right after.
+const settles = time.Second
+
+// heed learns how a service stands. The first worker that learns of an operator's pause slows the service down, so that it is
 // not called by all at once afterwards.
-func (p *Performer) learn(ctx context.Context, by *serving) error {
+func (p *Performer) heed(ctx context.Context, by *serving) error {
+	s, err := p.learn(ctx, by)
+	if err != nil || !held(&s) {
+		return err
+	}
+	if err := pause(ctx, settles); err != nil {
+		return err
+	}
+	if s, err = p.learn(ctx, by); err != nil || !held(&s) {
+		return err
+	}
+	return p.repace(ctx, by, holding)
+}
+
+// learn learns how a service stands.
+func (p *Performer) learn(ctx context.Context, by *serving) (stream.ServiceState, error) {
 	s, err := p.config.Pacing.Service(ctx, by.service.Name)
 	if err != nil {
 		p.config.Logger.Debug("how a service stands can't be learned", "service", by.service.Name, "error", err)
-		return err
+		return s, err
 	}
 	by.brake.learn(s, p.now())
-	if held(&s) {
-		return p.repace(ctx, by, holding)
-	}
-	return nil
+	return s, nil
 }
