@@ -79,7 +79,7 @@ fuzz: ## Run each fuzz target for FUZZTIME=10s
 	done
 
 .PHONY: chart-quick
-chart-quick: ## Check deploy/ with Helm's packages, in one process: what CI does (UPDATE=-update)
+chart-quick: ## Check deploy/ with Helm's packages, in one process; minutes the first time (UPDATE=-update)
 	go build -trimpath -o bin/thence ./cmd/thence
 	cd deploy/check && go vet . && go test . -count=1 -skip '^TestHelm' -thence $(CURDIR)/bin/thence $(UPDATE)
 
@@ -112,7 +112,7 @@ cluster: ## Apply deploy/ to a control plane that is built for it (long; what no
 alerts: ## Run the alerts on made-up series by promtool (the first run builds it, for minutes)
 	go build -modfile=tools/promtool.mod -o bin/promtool github.com/prometheus/prometheus/cmd/promtool
 	bin/promtool check rules deploy/helm/thence/files/alerts.yaml
-	bin/promtool test rules deploy/check/rules/alerts.yaml
+	bin/promtool test rules deploy/check/rules/alerts.yaml deploy/check/rules/hpa.yaml
 
 .PHONY: reproducible
 reproducible: ## Build the image's binary in two folders, and compare

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -15,23 +16,46 @@ import (
 	"github.com/thence-dev/thence/internal/stream"
 )
 
-// natsCLI is the pinned nats CLI, built once for all tests that use it.
-var natsCLI = sync.OnceValues(func() (string, error) {
-	path := filepath.Join(filepath.Dir(thence), "nats")
-	build := exec.Command("go", "build", "-modfile=tools/nats.mod", "-o", path, "github.com/nats-io/natscli/nats")
-	build.Dir, build.Stdout, build.Stderr = "..", os.Stdout, os.Stderr
-	return path, build.Run()
-})
+// tool is a pinned program that is built beside thence, once for all tests that use it.
+type tool struct {
+	name, modfile, path string
+	once                sync.Once
+	err                 error
+	out                 string
+}
+
+var (
+	natsCLI = &tool{name: "nats", modfile: "tools/nats.mod", path: "github.com/nats-io/natscli/nats"}
+	nscCLI  = &tool{name: "nsc", modfile: "tools/nsc.mod", path: "github.com/nats-io/nsc/v2"}
+)
+
+// build builds the tool. Where its modules can't be fetched a test is skipped, and says so; all else that fails is a failure.
+func (b *tool) build(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("builds " + b.name)
+	}
+	b.once.Do(func() {
+		run := exec.Command("go", "build", "-modfile="+b.modfile, "-o", filepath.Join(filepath.Dir(thence), b.name), b.path)
+		run.Dir = ".."
+		out, err := run.CombinedOutput()
+		b.out, b.err = string(out), err
+	})
+	if b.err != nil && unfetched.MatchString(b.out) {
+		t.Skipf("NOT TESTED: the modules of %s (%s) can't be fetched:\n%s", b.name, b.modfile, b.out)
+	}
+	if b.err != nil {
+		t.Fatalf("build %s: %v\n%s", b.name, b.err, b.out)
+	}
+}
+
+// unfetched is what go says when a proxy does not have a module, can't be reached, or is switched off.
+var unfetched = regexp.MustCompile(`: (Get "|reading )https?://|module lookup disabled by GOPROXY=off`)
 
 // buildNATS builds the nats CLI beside the program.
 func buildNATS(t *testing.T) {
 	t.Helper()
-	if testing.Short() {
-		t.Skip("builds the nats CLI")
-	}
-	if _, err := natsCLI(); err != nil {
-		t.Fatalf("build the nats CLI: %v", err)
-	}
+	natsCLI.build(t)
 }
 
 // shell is where a reader's commands run: the program and the nats CLI on the path, NATS in NATS_URL.

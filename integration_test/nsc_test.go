@@ -2,32 +2,18 @@ package integration_test
 
 import (
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
 )
 
-// nscCLI is the pinned nsc, built once.
-var nscCLI = sync.OnceValue(func() error {
-	build := exec.Command("go", "build", "-modfile=tools/nsc.mod", "-o", filepath.Join(filepath.Dir(thence), "nsc"), "github.com/nats-io/nsc/v2")
-	build.Dir, build.Stdout, build.Stderr = "..", os.Stdout, os.Stderr
-	return build.Run()
-})
-
 // TestNSC runs the commands of deploy/nats/README.md, starts a server with the resolver that they make, and tries on it all that
 // is tried with permissions.conf.
 func TestNSC(t *testing.T) {
-	if testing.Short() {
-		t.Skip("builds nsc")
-	}
-	if err := nscCLI(); err != nil {
-		t.Fatalf("build nsc: %v", err)
-	}
+	nscCLI.build(t)
 	dir := followNSC(t)
 	issued := func(t *testing.T, workerArgs ...string) *guarded {
 		t.Helper()

@@ -86,14 +86,15 @@ func cause(err error) (kind, hint string) {
 	return "", ""
 }
 
-// trouble tells the log what keeps a connection away: each kind once, until the connection is there.
+// trouble tells the log what keeps a connection away: each kind once, until the connection is there. Servers of a cluster may
+// each have trouble of their own.
 type trouble struct {
 	log    *slog.Logger
 	server string
 	conn   atomic.Pointer[nats.Conn]
 
 	mu   sync.Mutex
-	told string
+	told map[string]bool
 }
 
 // wait is how long to wait before all servers are tried again. The client asks for it after each round, and keeps what went
@@ -111,9 +112,12 @@ func (t *trouble) tell(err error) {
 	}
 	kind, hint := cause(err)
 	t.mu.Lock()
-	again := kind == "" || kind == t.told
+	again := kind == "" || t.told[kind]
 	if !again {
-		t.told = kind
+		if t.told == nil {
+			t.told = map[string]bool{}
+		}
+		t.told[kind] = true
 	}
 	t.mu.Unlock()
 	if again {
@@ -135,5 +139,5 @@ func (t *trouble) tell(err error) {
 func (t *trouble) over() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.told = ""
+	t.told = nil
 }

@@ -151,6 +151,7 @@ func TestChartRefuses(t *testing.T) {
 		"poolDefaults.storage.replicas=9":  "replicas",
 		"pools[0].name=a,pools[1].name=a":  "a is there twice",
 		"pools[0].name=a,poolDefaults.keda.enabled=true,poolDefaults.hpa.enabled=true":   "keda and hpa",
+		"pools[0].name=a,pools[0].hpa.enabled=true,pools[0].hpa.cpuUtilization=0":        "cpuUtilization or jobsLag",
 		"pools[0].name=a,pools[0].scripts.x=1x,pools[0].scriptsConfigMap=y":              "scriptsConfigMap",
 		"pools[0].name=a,pools[0].services.x.url=https://x,pools[0].servicesConfigMap=y": "servicesConfigMap",
 	} {

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/promql/parser"
 	"sigs.k8s.io/yaml"
 )
@@ -34,7 +34,7 @@ func checkQuery(t *testing.T, where, query string, known map[string]bool) {
 	}
 	for _, selectors := range parser.ExtractSelectors(expr) {
 		for _, m := range selectors {
-			if m.Name != labels.MetricName {
+			if m.Name != model.MetricNameLabel {
 				continue
 			}
 			name := m.Value

@@ -42,6 +42,9 @@ thence.dev/pool: {{ .pool.name }}
 {{- if and $pool.keda.enabled $pool.hpa.enabled -}}
 {{- fail (printf "pools: %s: keda and hpa can't both scale it" .name) -}}
 {{- end -}}
+{{- if and $pool.hpa.enabled (not $pool.hpa.cpuUtilization) (not $pool.hpa.jobsLag) -}}
+{{- fail (printf "pools: %s: hpa needs cpuUtilization or jobsLag" .name) -}}
+{{- end -}}
 {{- if and $pool.services $pool.servicesConfigMap -}}
 {{- fail (printf "pools: %s: services and servicesConfigMap can't both be given" .name) -}}
 {{- end -}}
