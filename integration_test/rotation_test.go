@@ -157,14 +157,14 @@ func TestTLSErrors(t *testing.T) {
 		{"another CA", []string{"--tlsca", at(stranger, "ca"), "--tlscert", at(good, "cert"), "--tlskey", at(good, "key")}, []string{"unknown authority", "--tlsca"}},
 		{"no certificate", []string{"--tlsca", at(good, "ca")}, []string{"--tlscert and --tlskey"}},
 		{"a certificate of another CA", []string{"--tlsca", at(good, "ca"), "--tlscert", at(stranger, "cert"), "--tlskey", at(stranger, "key")}, []string{"--tlscert"}},
-		{"a certificate that has expired", tlsFlags(expired), []string{"has expired", "--tlscert"}},
+		{"a certificate that has expired", tlsFlags(expired), []string{"expired", "--tlscert"}},
 		{"no key", []string{"--tlsca", at(good, "ca"), "--tlscert", at(good, "cert")}, []string{"--tlscert and --tlskey go together"}},
 		{"a key that is not there", []string{"--tlsca", at(good, "ca"), "--tlscert", at(good, "cert"), "--tlskey", at(good, "none")}, []string{"none.pem", "no such file", "--tlskey"}},
 		{"the key of another", tlsFlags(mixed), []string{"does not match", "a pair"}},
 		{"a CA that is not there", []string{"--tlsca", at(good, "none")}, []string{"none.pem", "no such file", "--tlsca"}},
 		{"a CA that is none", []string{"--tlsca", at(good, "key")}, []string{"key.pem", "--tlsca", "PEM"}},
 		{"another name", append(tlsFlags(good), "--server", strings.Replace(l.ns.ClientURL(), "127.0.0.1", "localhost", 1)), []string{"other names", "--server"}},
-	} {
+	} { // a connection may be closed before the client has read why: then it names what may be wrong
 		t.Run(c.name, func(t *testing.T) { saysWhy(t, l, c.args, c.want) })
 	}
 	l.config.Store(old)

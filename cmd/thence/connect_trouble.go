@@ -81,7 +81,7 @@ func cause(err error) (kind, hint string) {
 		}
 	}
 	if errors.Is(err, nats.ErrTLS) {
-		return insecure, "it fails in the handshake: see --tlsca, --tlscert and --tlskey; the server's log says more"
+		return insecure, "it fails in the handshake: a certificate may have expired, or be signed by a CA that the other side does not know: see --tlsca, --tlscert and --tlskey; the server's log says more"
 	}
 	return "", ""
 }
