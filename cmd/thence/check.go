@@ -158,7 +158,7 @@ func (c *checker) check(ctx context.Context, file string) (checked, error) {
 
 // others are the scripts' errors that err joins, without the first.
 func others(err error) (all []*scripting.Error) {
-	joined, ok := err.(interface{ Unwrap() []error }) //nolint:errorlint // only what CheckNames has joined, and nothing below
+	joined, ok := err.(interface{ Unwrap() []error }) // what CheckNames has joined
 	if !ok {
 		return nil
 	}
