@@ -52,7 +52,8 @@ type releases struct {
 	mu      sync.Mutex
 	kept    []*scripting.Library // used last at the end
 
-	turned uint64 // revision of the turn that current is of, or of a later one that was tried; follow's alone
+	turning sync.Mutex
+	turned  uint64 // revision of the turn that current is of, or of a later one that was tried
 }
 
 func newReleases(store releaseStore, log *slog.Logger, use func(*scripting.Library) error, current *scripting.Library) *releases {
@@ -127,40 +128,45 @@ func (r *releases) keep(l *scripting.Library) {
 	}
 }
 
-// follow makes the pool's current release this process's, whenever there is another, until ctx ends. Who hears of turns
-// does not wait for one to be made: a release that can't be read keeps nobody from hearing that it was rolled back.
+// follow makes the pool's current release this process's, whenever there is another, until ctx ends. Who hears of a turn
+// tries it once: a release that can't be used keeps nobody from hearing that it was rolled back.
 func (r *releases) follow(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
-	latest := make(chan stream.Turn, 1)
+	failed := make(chan stream.Turn, 1)
 	group.Go(func() error {
 		return r.store.WatchRelease(ctx, func(t stream.Turn) {
+			if r.turn(ctx, t) == 0 {
+				return
+			}
 			select {
-			case <-latest: // overtaken
+			case <-failed: // overtaken
 			default:
 			}
-			latest <- t // nobody else sends: there is room
+			failed <- t // nobody else sends: there is room
 		})
 	})
 	group.Go(func() error {
-		r.turnTo(ctx, latest)
+		r.tryOn(ctx, failed)
 		return nil
 	})
 	return group.Wait()
 }
 
-// turnTo turns to the latest release, again and again where that fails, until ctx ends or there is a later one.
-func (r *releases) turnTo(ctx context.Context, latest <-chan stream.Turn) {
+// tryOn tries the latest turn that failed again and again, until it is decided, or ctx ends.
+func (r *releases) tryOn(ctx context.Context, failed <-chan stream.Turn) {
 	var t stream.Turn
 	var again <-chan time.Time // nil: the turn is decided
 	for {
+		wait := turnPause
 		select {
 		case <-ctx.Done():
 			return
-		case t = <-latest:
+		case t = <-failed:
 		case <-again:
+			wait = r.turn(ctx, t)
 		}
 		again = nil
-		if wait := r.turn(ctx, t); wait > 0 {
+		if wait > 0 {
 			again = time.After(wait)
 		}
 	}
@@ -169,6 +175,8 @@ func (r *releases) turnTo(ctx context.Context, latest <-chan stream.Turn) {
 // turn goes over to another release. It returns after how long that is to be tried again; 0: it is done, or a later turn
 // has overtaken this one.
 func (r *releases) turn(ctx context.Context, t stream.Turn) (again time.Duration) {
+	r.turning.Lock()
+	defer r.turning.Unlock()
 	before := r.current.Load()
 	if t.Revision < r.turned {
 		return 0
