@@ -34,11 +34,8 @@ const (
 	keptBytes    = 32 << 20 // of names and sources, unless it is one library
 )
 
-// How long a worker waits before it tries again to turn to the current release.
-const (
-	turnPause   = time.Second      // where it could not be read
-	unreadPause = 30 * time.Second // where it is missing or damaged: storing it again mends it, and nobody hears of that
-)
+// unreadPause is how long a worker waits before it asks again for a current release that is missing or damaged.
+const unreadPause = 30 * time.Second
 
 // releases are the libraries that a process has of its pool's releases. Which one is current it hears; the others it
 // reads when a job first needs them, so no job costs a look. It is safe for concurrent use.
@@ -53,11 +50,12 @@ type releases struct {
 	kept    []*scripting.Library // used last at the end
 
 	turning sync.Mutex
-	turned  uint64 // revision of the turn that current is of, or of a later one that was tried
+	turned  uint64           // revision of the turn that current is of, or of a later one that was heard of
+	unread  chan stream.Turn // to a release that can't be used; the last one only
 }
 
 func newReleases(store releaseStore, log *slog.Logger, use func(*scripting.Library) error, current *scripting.Library) *releases {
-	r := &releases{store: store, log: log, use: use}
+	r := &releases{store: store, log: log, use: use, unread: make(chan stream.Turn, 1)}
 	r.current.Store(current)
 	return r
 }
@@ -128,62 +126,61 @@ func (r *releases) keep(l *scripting.Library) {
 	}
 }
 
-// follow makes the pool's current release this process's, whenever there is another, until ctx ends. Who hears of a turn
-// tries it once: a release that can't be used keeps nobody from hearing that it was rolled back.
+// follow makes the pool's current release this process's, whenever there is another, until ctx ends.
 func (r *releases) follow(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
-	failed := make(chan stream.Turn, 1)
 	group.Go(func() error {
 		return r.store.WatchRelease(ctx, func(t stream.Turn) {
-			if r.turn(ctx, t) == 0 {
-				return
+			for ctx.Err() == nil && !r.turn(ctx, t) {
+				_ = pause(ctx, time.Second) // its error is ctx's
 			}
-			select {
-			case <-failed: // overtaken
-			default:
-			}
-			failed <- t // nobody else sends: there is room
 		})
 	})
-	group.Go(func() error {
-		r.tryOn(ctx, failed)
-		return nil
-	})
+	group.Go(func() error { return r.askAgain(ctx) })
 	return group.Wait()
 }
 
-// tryOn tries the latest turn that failed again and again, until it is decided, or ctx ends.
-func (r *releases) tryOn(ctx context.Context, failed <-chan stream.Turn) {
-	var t stream.Turn
-	var again <-chan time.Time // nil: the turn is decided
+// askAgain tries on, now and then, to turn to a release that could not be used: storing it again mends it, and nobody
+// hears of that.
+func (r *releases) askAgain(ctx context.Context) error {
 	for {
-		wait := turnPause
 		select {
 		case <-ctx.Done():
-			return
-		case t = <-failed:
-		case <-again:
-			wait = r.turn(ctx, t)
-		}
-		again = nil
-		if wait > 0 {
-			again = time.After(wait)
+			return nil
+		case t := <-r.unread:
+			if pause(ctx, unreadPause) == nil && !r.turn(ctx, t) {
+				r.putOff(t)
+			}
 		}
 	}
 }
 
-// turn goes over to another release. It returns after how long that is to be tried again; 0: it is done, or a later turn
-// has overtaken this one.
-func (r *releases) turn(ctx context.Context, t stream.Turn) (again time.Duration) {
+// putOff leaves a turn to askAgain, unless there is a later one.
+func (r *releases) putOff(t stream.Turn) {
+	select {
+	case later := <-r.unread:
+		if later.Revision > t.Revision {
+			t = later
+		}
+	default:
+	}
+	select {
+	case r.unread <- t:
+	default:
+	}
+}
+
+// turn goes over to another release. It tells whether that is decided: done, overtaken by a later turn, or put off.
+func (r *releases) turn(ctx context.Context, t stream.Turn) bool {
 	r.turning.Lock()
 	defer r.turning.Unlock()
 	before := r.current.Load()
 	if t.Revision < r.turned {
-		return 0
+		return true
 	}
 	r.turned = t.Revision
 	if t.Name == before.Release() {
-		return 0
+		return true
 	}
 	next, err := r.of(ctx, t.Name)
 	if err == nil {
@@ -191,20 +188,19 @@ func (r *releases) turn(ctx context.Context, t stream.Turn) (again time.Duration
 	}
 	switch {
 	case err == nil:
-	case ctx.Err() != nil:
-		return 0
 	case unusable(err):
 		r.log.Error("the pool's new release can't be used: this worker stays with the one before, and others may not", "release", t.Name,
 			"stays_with", before.Release(), "error", err, "asks_again_in", unreadPause)
-		return unreadPause
+		r.putOff(t)
+		return true
 	default:
 		r.log.Warn("the pool's new release can't be read yet; trying on", "release", t.Name, "error", err)
-		return turnPause
+		return false
 	}
 	r.keep(before)
 	r.current.Store(next)
 	r.log.Info("the pool's release has changed", "release", next.Release(), "before", before.Release(), "by", t.By, "note", t.Note)
-	return 0
+	return true
 }
 
 // unusable tells that a release is not there as its name says, and that asking again at once changes nothing.

@@ -104,8 +104,7 @@ const (
 
 // WatchRelease hands the pool's current release to heard, and then each turn in the order in which they are made, until
 // ctx ends; turns that are made while the server is away may be left out but for the last. While there is no release it
-// waits for one. heard is called by one goroutine, this one, and must not wait long: turns may be lost meanwhile. It
-// returns an error only when the connection is closed.
+// waits for one. heard is called by one goroutine, this one. It returns an error only when the connection is closed.
 //
 // The server pushes turns: nothing polls. Where it has been silent for too long, or the connection was lost, it begins
 // again, with what is the current one by then.
