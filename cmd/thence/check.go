@@ -29,8 +29,8 @@ func (a *app) check() *cobra.Command {
 		Use:   "check FILE...",
 		Short: "Compile scripts, say what is wrong with them, and what they take of their limits",
 		Long: `Compile scripts as a worker would, with the shipped library and the one of --scripts to import from. It needs no server. Each script
-that is named literally, as then or catch of a call or for flow.dispatch, must be in the library or among the files. A warning names each limit of sources of which a script takes 80 % or more: bytes, nesting,
-constants, variables and the like.
+that is named literally, as then or catch of a call or for flow.dispatch, must be in the library or among the files. A warning names each
+limit of sources of which a script takes 80 % or more: bytes, nesting, constants, variables and the like.
 
 With --data or --state each script also runs once, in a sandbox process like a worker's: what it asks for is not done. It prints what
 the run took of each limit, and warns from 80 %. Memory is the most that was seen on the heap, with what was not collected yet.`,
@@ -102,11 +102,12 @@ type checker struct {
 
 // checked is what check says of one file.
 type checked struct {
-	File     string           `json:"file"`
-	OK       bool             `json:"ok"`
-	Error    *scripting.Error `json:"error,omitempty"`
-	Warnings []measure        `json:"warnings,omitempty"`
-	Usage    []measure        `json:"usage,omitempty"` // when it ran
+	File     string             `json:"file"`
+	OK       bool               `json:"ok"`
+	Error    *scripting.Error   `json:"error,omitempty"`
+	More     []*scripting.Error `json:"more_errors,omitempty"` // of names that are not there, each after the first
+	Warnings []measure          `json:"warnings,omitempty"`
+	Usage    []measure          `json:"usage,omitempty"` // when it ran
 }
 
 // load reads what the scripts run on.
@@ -151,8 +152,23 @@ func (c *checker) check(ctx context.Context, file string) (checked, error) {
 	if err != nil && !errors.As(err, &one.Error) {
 		return one, fmt.Errorf("%s: %w", file, err)
 	}
-	one.OK = err == nil
+	one.OK, one.More = err == nil, others(err)
 	return one, nil
+}
+
+// others are the scripts' errors that err joins, without the first.
+func others(err error) (all []*scripting.Error) {
+	joined, ok := err.(interface{ Unwrap() []error }) // what CheckNames has joined
+	if !ok {
+		return nil
+	}
+	for _, err := range joined.Unwrap()[1:] {
+		var one *scripting.Error
+		if errors.As(err, &one) {
+			all = append(all, one)
+		}
+	}
+	return all
 }
 
 // run runs a script once, and tells what it took, also when it failed. Each run is a pool's of its own, so that the sandbox does

@@ -81,6 +81,9 @@ func (a *app) printChecked(all []checked) error {
 		} else {
 			a.printf("error %s\n%s\n", plain(one.File), plainText(one.Error.Error()))
 		}
+		for _, more := range one.More {
+			a.printf("%s\n", plainText(more.Error()))
+		}
 		for _, m := range one.Usage {
 			a.printf("      %-8s %s\n", m.Limit, m)
 		}

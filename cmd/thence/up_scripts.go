@@ -4,10 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"maps"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -32,7 +32,7 @@ type livePush struct {
 
 	files map[string]string // as they were pushed last, or found unfit
 	seen  map[string]string // as they were looked at last
-	said  string            // the error that the log has
+	said  string            // the error of the last look, which the log has
 }
 
 // live pushes the scripts of --scripts, whatever the pool runs, and follows them until the function that it returns is
@@ -57,7 +57,7 @@ func (a *app) live(ctx context.Context, nc *nats.Conn, flags workerFlags, config
 }
 
 // follow pushes again whenever a script of the directory has changed, until ctx ends. Scripts that can't be used change
-// nothing; the log says so once for each error.
+// nothing; the log says so each time that they become so.
 func (l *livePush) follow(ctx context.Context) {
 	tick := time.NewTicker(scriptsEvery)
 	defer tick.Stop()
@@ -67,10 +67,18 @@ func (l *livePush) follow(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
-		if err := l.look(ctx); err != nil && l.said != err.Error() && ctx.Err() == nil {
-			l.said = err.Error()
-			l.log.Error("the scripts can't be pushed again: the release from before stays", "error", err)
-		}
+		l.say(ctx, l.look(ctx))
+	}
+}
+
+// say logs an error, unless the look before had the same.
+func (l *livePush) say(ctx context.Context, err error) {
+	switch {
+	case err == nil:
+		l.said = ""
+	case l.said != err.Error() && ctx.Err() == nil:
+		l.said = err.Error()
+		l.log.Error("the scripts can't be pushed again: the release from before stays", "error", err)
 	}
 }
 
@@ -99,7 +107,7 @@ func (l *livePush) push(ctx context.Context, files map[string]string) (*scriptin
 	if err := l.turn(ctx, r.Name); err != nil {
 		return nil, err
 	}
-	l.files, l.said = files, ""
+	l.files = files
 	return library, nil
 }
 
@@ -122,8 +130,7 @@ func (l *livePush) turn(ctx context.Context, name string) error {
 // tengoFiles are the scripts at a directory's root, by file name.
 func tengoFiles(dir string) (map[string]string, error) {
 	files := map[string]string{}
-	root := os.DirFS(dir)
-	entries, err := fs.ReadDir(root, ".")
+	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return nil, fmt.Errorf("--scripts %s: %w", dir, err)
 	}
@@ -131,7 +138,7 @@ func tengoFiles(dir string) (map[string]string, error) {
 		if !strings.HasSuffix(e.Name(), ".tengo") {
 			continue
 		}
-		source, err := fs.ReadFile(root, e.Name())
+		source, err := os.ReadFile(filepath.Join(dir, e.Name()))
 		if err != nil {
 			return nil, fmt.Errorf("--scripts %s: %w", dir, err)
 		}

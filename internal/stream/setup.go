@@ -266,6 +266,10 @@ func (p *Pool) ensureStream(ctx context.Context, want jetstream.StreamConfig, fi
 		if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) { // another worker was first
 			s, err = p.js.Stream(ctx, want.Name)
 		}
+		if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil { // the server does not answer what it does not allow
+			err = fmt.Errorf("it is missing, and the server did not answer to make it: if this user has no permission, "+
+				"`thence init --pool %s` makes it, run by one who has: %w", p.Name, err)
+		}
 	}
 	if err != nil {
 		return setupError("stream "+want.Name, err)
