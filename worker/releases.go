@@ -183,12 +183,13 @@ func (r *releases) turn(ctx context.Context, t stream.Turn) bool {
 		return true
 	}
 	next, err := r.of(ctx, t.Name)
-	if err == nil {
+	found := err == nil
+	if found {
 		err = r.use(next)
 	}
 	switch {
 	case err == nil:
-	case unusable(err):
+	case found || unusable(err):
 		r.log.Error("the pool's new release can't be used: this worker stays with the one before, and others may not", "release", t.Name,
 			"stays_with", before.Release(), "error", err, "asks_again_in", unreadPause)
 		r.putOff(t)

@@ -302,6 +302,11 @@ func testTurn(t *testing.T) {
 		}
 	}
 	s.err = nil
+	r.use = func(*scripting.Library) error { return errors.New("too large") }
+	if !r.turn(t.Context(), stream.Turn{Name: named(1)}) || r.current.Load() != before {
+		t.Error("it waits for a release that its runner can't take, or says that it runs it")
+	}
+	r.use = func(*scripting.Library) error { return nil }
 	if !r.turn(t.Context(), stream.Turn{Name: named(1)}) || r.current.Load().Release() != named(1) || r.find(before.Release()) != before {
 		t.Error("it did not turn, or let go of the one before")
 	}
