@@ -211,7 +211,9 @@ func (c *child) run(body []byte) error {
 	if in.Measure {
 		complete(out, took, peak)
 	}
-	if took > time.Millisecond || number%256 == 0 {
+	// A job's time may be counted from late on, when its heap was large already: without a look at that the next job would be
+	// blamed for what this one has left.
+	if took > time.Millisecond || failure != nil || peak > uint64(c.memory)/kept || number%256 == 0 {
 		c.tidy()
 	}
 	return c.results.add(&wire.Done{Number: number, Took: took, Retire: c.retire, Outcome: out, Err: failure}, time.Now())

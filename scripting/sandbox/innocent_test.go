@@ -199,3 +199,24 @@ func TestNeighboursTextStaysTheirs(t *testing.T) {
 	}
 	wg.Wait()
 }
+
+// TestWhatAJobLeavesIsNotTheNextOnes has one child run scripts that take all memory at once, and behind each a loop that
+// takes none: it is stopped for its time.
+func TestWhatAJobLeavesIsNotTheNextOnes(t *testing.T) {
+	s := open(t, nil, Options{Children: 1, Logger: quiet()})
+	if !raceOff {
+		t.Skip("the race detector takes memory of its own")
+	}
+	for i := range 8 {
+		job := scripting.Job{Context: fmt.Sprint(i)}
+		greedy := fmt.Sprintf("a := [%d]\nfor { a = append(a, bytes(60000)) }", i) // new each time, as it may end its process too
+		_, err := s.Run(t.Context(), scripting.Input{Job: job, Script: scripting.Script{Source: greedy}})
+		if kindOf(err) != KindMemory {
+			t.Fatalf("the greedy script: %v", err)
+		}
+		_, err = s.Run(t.Context(), scripting.Input{Job: job, Script: scripting.Script{Source: "for {}"}, Limits: scripting.Limits{Time: 100 * time.Millisecond}})
+		if kindOf(err) != scripting.KindTimeLimit {
+			t.Fatalf("the loop behind it: %v", err)
+		}
+	}
+}
