@@ -35,25 +35,12 @@ func TestCheckNames(t *testing.T) {
 		{`f := func() { for x in [1] { if x > 0 { return http.get("", {then: "gone"}) } } }`, `6:68 then gone`},
 		{`x := [{a: true ? http.get("", {catch: "gone"}) : 0}]`, `6:39 catch gone`},
 	} {
-		lib := libraryOfFiles(t, map[string]string{"main": apis + c.source, "known": "", "plain": "export {run: func(a, b) {}}",
+		lib := libraryOf(t, map[string]string{"main": apis + c.source, "known": "", "plain": "export {run: func(a, b) {}}",
 			"acme": "export import(\"openapi\").define(``)"})
 		if got := namesOf(t, lib.CheckNames()); got != c.want {
 			t.Errorf("%s\n got %q\nwant %q", c.source, got, c.want)
 		}
 	}
-}
-
-func libraryOfFiles(t *testing.T, scripts map[string]string) *scripting.Library {
-	t.Helper()
-	files := map[string]string{}
-	for name, source := range scripts {
-		files[name+".tengo"] = source
-	}
-	lib, err := scripting.NewLibrary(layer(files))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return lib
 }
 
 // namesOf is what an error of CheckNames says, in the form of the cases.
@@ -75,7 +62,7 @@ func namesOf(t *testing.T, err error) string {
 }
 
 func TestCheckNamesOfOneScript(t *testing.T) {
-	engine := scripting.NewEngine(libraryOfFiles(t, map[string]string{"on_paid": ""}))
+	engine := scripting.NewEngine(libraryOf(t, map[string]string{"on_paid": ""}))
 	s := scripting.Script{Name: "main", Source: `import("http").get("https://x.example", {then: "on_pad", catch: "sibling"})`}
 	err := engine.CheckNames(s, "sibling")
 	want := "main:1:48: option then: there is no script \"on_pad\" in the library; did you mean \"on_paid\"?"

@@ -23,8 +23,8 @@ func (a *app) scripts() *cobra.Command {
   thence scripts diff payments 3f2a
   thence scripts rollback payments`,
 		Long: `A release is all of a pool's named scripts at one time: those that come with the program, with a directory laid over them. It
-never changes, and its name is made of its content. A job of a caller begins on the pool's current release; what follows from it, answers,
-timers and jobs that it dispatches in its own context, goes on with the same one. So a push never breaks a flow in flight.`,
+never changes, and its name is made of its content. A job of a caller begins on the pool's current release; what follows from it, answers
+and jobs that it dispatches in its own context, goes on with the same one. So a push never breaks a flow in flight.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
