@@ -49,8 +49,8 @@ func (e *OpenError) Error() string {
 
 func (e *OpenError) Unwrap() error { return e.Err }
 
-// AwaitFlow waits until the flow that a job began has ended: the job has, no call of its context is open, and no job
-// waits on its subject. It hands each job's report to each, which may be nil, as soon as there is one. When a job of the
+// AwaitFlow waits until the flow that a job began has ended: the job has, no call and no timer of its context is open, and
+// no job waits on its subject. It hands each job's report to each, which may be nil, as soon as there is one. When a job of the
 // flow is dead it returns the whole flow, and the first such job's *JobError; a flow goes on after a job that died.
 //
 // A context is one line of work, so other jobs in it, and their calls, are waited for as well. Nothing is asked again
@@ -215,6 +215,10 @@ func (f *following) waits() []string {
 	}
 	for _, id := range slices.Sorted(maps.Keys(f.last.Calls)) {
 		c := f.last.Calls[id]
+		if !c.Due.IsZero() {
+			waits = append(waits, fmt.Sprintf("timer %s, which is due at %s", id, c.Due.UTC().Format(time.RFC3339)))
+			continue
+		}
 		waits = append(waits, strings.TrimSpace(fmt.Sprintf("the answer of call %s to %s %s", id, c.Service, c.Operation)))
 	}
 	if f.ownJob() {

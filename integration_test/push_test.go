@@ -11,9 +11,11 @@ import (
 	"github.com/thence-dev/thence/dispatcher"
 )
 
-// pushScripts are a flow of two steps, the second of which takes an API's answer; each says which version it is of.
+// pushScripts are a flow of two steps, the second of which takes an API's answer, and one whose second step comes later; each
+// says which version it is of.
 func pushScripts(version string) map[string]string {
 	return map[string]string{
+		"sleep":    `context := import("context"); context.set("begun", "` + version + `"); context.set("answered", "` + version + `"); import("flow").dispatch({script: "last", after: "2s"})`,
 		"begin":    `import("http").get(data.api, {then: "answered"}); import("context").set("begun", "` + version + `")`,
 		"answered": `import("flow").dispatch({script: "last"}); import("context").set("answered", "` + version + `")`,
 		"last":     `import("context").set("last", "` + version + `"); import("job").result(import("context").all())`,
@@ -44,8 +46,8 @@ func TestPushDuringFlow(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	flow := func(name, path string) dispatcher.Receipt {
-		r, err := d.Dispatch(ctx, dispatcher.Job{Context: name, Script: "begin", Data: map[string]string{"api": remote.URL + path}})
+	flow := func(name, script, path string) dispatcher.Receipt {
+		r, err := d.Dispatch(ctx, dispatcher.Job{Context: name, Script: script, Data: map[string]string{"api": remote.URL + path}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -61,8 +63,12 @@ func TestPushDuringFlow(t *testing.T) {
 			t.Errorf("a flow that began on release %s: %s", want, got)
 		}
 	}
-	old := flow("old", "/held")
+	old := flow("old", "begin", "/held")
 	first.await(asked)
+	asleep := flow("asleep", "sleep", "")
+	if _, err := d.Await(ctx, asleep); err != nil {
+		t.Fatal(err)
+	}
 
 	turned := first.logged("the pool's release has changed")
 	out, errs, code := cli(t, "scripts", "push", "p", scripts(t, pushScripts("two")), "--server", c.url())
@@ -70,13 +76,14 @@ func TestPushDuringFlow(t *testing.T) {
 		t.Fatalf("push: exit code %d\n%s%s", code, out, errs)
 	}
 	first.await(turned)
-	ends(flow("new", "/at-once"), "two")
+	ends(flow("new", "begin", "/at-once"), "two")
 
 	// A worker that has nothing but what the pool has takes over, in the middle of the flow.
 	second := startWorker(t, c, "second", "--service", "api="+remote.URL)
 	first.kill()
 	close(answer)
 	ends(old, "one")
+	ends(asleep, "one")
 	if log := second.output(); strings.Contains(log, `"WARN"`) && strings.Contains(log, "scripts") {
 		t.Errorf("the worker without scripts of its own warns:\n%s", log)
 	}

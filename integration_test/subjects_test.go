@@ -122,6 +122,29 @@ var examples = map[string]func(*testing.T, block, job.Keyring){
 	},
 	"text call":  checkCall,
 	"text retry": checkCall,
+	"text timer": checkTimer,
+}
+
+// checkTimer checks a timer's message, whose proof is that of the message it becomes.
+func checkTimer(t *testing.T, b block, keys job.Keyring) {
+	m := b.message(t)
+	a, err := job.ParseCallSubject(m.Get(job.HeaderScheduleTarget))
+	if err != nil {
+		t.Fatalf("subjects.md:%d: %v", b.line, err)
+	}
+	var c job.Call
+	decode(t, block{text: string(m.Data), line: b.line}, &c)
+	due, err := job.ParseTimerURL(c.Request.URL)
+	if err != nil {
+		t.Fatalf("subjects.md:%d: %v", b.line, err)
+	}
+	want, err := keys.Scheduled(a, c, due)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !reflect.DeepEqual(m.Header, want.Header) || m.Subject != want.Subject {
+		t.Errorf("subjects.md:%d: on %s, with headers %v, want %s, %v", b.line, m.Subject, m.Header, want.Subject, want.Header)
+	}
 }
 
 // checkCall checks a call's message, or the timer of its next try, whose proof is that of the message it becomes.

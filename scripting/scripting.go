@@ -66,7 +66,7 @@ type Job struct {
 	Tag      []byte    // JSON; what the call was tagged with
 
 	Operation string // set when the job is what came of a call: the call's Operation
-	Calls     []byte // JSON; the context's open calls, in the order of their ids: [{"id": ..., "operation": ..., "tag": ...}]; empty: none
+	Calls     []byte // JSON; the context's open calls, in the order of their ids: [{"id": ..., "operation": ..., "tag": ..., "due": ...}]; empty: none
 }
 
 // Limits bound one run.
@@ -113,12 +113,13 @@ type Effect struct {
 	Dispatch *Dispatch
 }
 
-// Call is an HTTP request to be made after the outcome is stored.
+// Call is an HTTP request to be made after the outcome is stored; or a timer, whose URL is "timer:" and the time at which it
+// is due (RFC 3339), and whose Body is the data of the job that it brings.
 type Call struct {
 	ID             string // "<job sequence>-<index of the effect>", as the script saw it
 	Operation      string // "create_payment_intent" for an API's operation; empty for a plain HTTP call
 	Method         string // upper case
-	URL            string // absolute, http or https, with the query
+	URL            string // absolute, http or https, with the query; of a timer or a part of a stored body its own
 	Header         []Header
 	Body           []byte
 	Timeout        time.Duration // for one try; zero: the service's default

@@ -72,7 +72,7 @@ func (b *brittle) Publish(ctx context.Context, m job.Message) error {
 	return b.op(func() error { return b.journal.Publish(ctx, m) })
 }
 
-// crashScripts ask for every kind of effect: calls, a job for the same context, a job for another, and one that fails.
+// crashScripts ask for every kind of effect: calls, a timer, a job for the same context, a job for another, and one that fails.
 var crashScripts = map[string]string{
 	"start": `
 context := import("context")
@@ -83,6 +83,7 @@ http.post("https://api.example.com/a", {json: {n: 1}})
 flow.dispatch({script: "next"})
 flow.dispatch({context: "other", script: "next"})
 http.post("https://api.example.com/b", {json: {n: 2}})
+flow.dispatch({script: "next", after: "48h"})
 flow.dispatch({context: "other", script: "next"})
 `,
 	"next": `
@@ -216,8 +217,8 @@ func (b *bed) checkCrash(ctx context.Context) {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	if n := calls.CachedInfo().State.Msgs; n != 4 {
-		b.t.Errorf("%d calls, want 4", n)
+	if n := calls.CachedInfo().State.Msgs; n != 6 {
+		b.t.Errorf("%d calls and timers, want 4 and 2", n)
 	}
 }
 

@@ -28,7 +28,7 @@ func (j *judge) fillOutbox(ctx context.Context, t *trial, ran scripting.Script, 
 		}
 	}
 	if len(t.next.Calls) > job.MaxCalls {
-		return dead(job.ReasonTooLarge, "the context would have %d open calls, at most %d are allowed", len(t.next.Calls), job.MaxCalls)
+		return dead(job.ReasonTooLarge, "the context would have %d open calls and timers, at most %d are allowed", len(t.next.Calls), job.MaxCalls)
 	}
 	return nil
 }
@@ -66,9 +66,15 @@ func (j *judge) addCall(t *trial, ran scripting.Script, c *scripting.Call) error
 	if t.next.Calls == nil {
 		t.next.Calls = map[string]job.OpenCall{}
 	}
-	t.next.Calls[c.ID] = job.OpenCall{
+	open := job.OpenCall{
 		Service: service.Name, Operation: c.Operation, Then: c.Then, Catch: c.Catch, Tag: c.Tag, Parent: t.job.ID, Release: t.release,
 	}
+	if service.Name == job.Timer {
+		if open.Due, err = job.ParseTimerURL(c.URL); err != nil {
+			return dead(job.ReasonMalformed, "timer %s: %v", c.ID, err)
+		}
+	}
+	t.next.Calls[c.ID] = open
 	return t.add(job.Effect{Kind: job.EffectCall, Service: service.Name, Request: request})
 }
 

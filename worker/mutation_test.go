@@ -31,8 +31,7 @@ const mutationBudget = 10_000
 
 // mutation is a mistake in the protocol: other text in its production code. Each is a file in testdata/mutations.
 //
-// Rules 10 (a context's key is never deleted) and 17 (timers) have none: nothing in production does yet what they are
-// about. Rule 13 (services that are never tried twice) is not in the simulation: the tests of worker/calls hold it. Nor
+// Rule 10 (a context's key is never deleted) has none: nothing in production does what it is about. Rule 13 (services that are never tried twice) is not in the simulation: the tests of worker/calls hold it. Nor
 // have ids of effects (rule 5) that are made anew on each try: with them nothing goes wrong as long as marks, open calls
 // and order hold, which is why there are three defences.
 type mutation struct {

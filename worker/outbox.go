@@ -15,6 +15,7 @@ import (
 	"github.com/thence-dev/thence/internal/crash"
 	"github.com/thence-dev/thence/internal/job"
 	"github.com/thence-dev/thence/internal/stream"
+	"github.com/thence-dev/thence/worker/calls"
 )
 
 // outbox publishes what commits owe to the world.
@@ -24,6 +25,7 @@ type outbox struct {
 	worker  string
 	log     *slog.Logger
 	now     func() time.Time
+	clock   calls.Clock // of timers
 	pause   func(ctx context.Context, d time.Duration) error
 	givesUp time.Duration // how long a definite refusal is retried
 
@@ -243,6 +245,9 @@ func (o *outbox) callMessage(f flush, origin job.Origin, e job.Effect) (job.Mess
 		ID: origin.ID(), Service: e.Service, Revision: f.revision, Parent: c.Report.Job, Request: *e.Request, Trace: c.Report.Trace,
 		Key: e.Request.IdempotencyKey,
 	}
+	if e.Service == job.Timer {
+		return o.timerMessage(f, call)
+	}
 	if call.Key == "" {
 		call.Key = o.keys.IdempotencyKey(c.Key, origin)
 	}
@@ -258,6 +263,16 @@ func (o *outbox) callMessage(f flush, origin job.Origin, e job.Effect) (job.Mess
 	}}
 	o.keys.Sign(&m)
 	return m, nil
+}
+
+// timerMessage puts a timer on the server's clock. Published again after it was due, it is due at once, and finds its call
+// closed (rule 17).
+func (o *outbox) timerMessage(f flush, call job.Call) (job.Message, error) {
+	due, err := job.ParseTimerURL(call.Request.URL)
+	if err != nil {
+		return job.Message{}, err
+	}
+	return o.keys.Scheduled(f.address, call, due.Add(-o.clock.Ahead()))
 }
 
 func (o *outbox) jobMessage(c job.Commit, origin job.Origin, d *job.Dispatched) (job.Message, error) {

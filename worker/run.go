@@ -6,6 +6,7 @@ import (
 	"errors"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/thence-dev/thence/internal/job"
 	"github.com/thence-dev/thence/scripting"
@@ -54,7 +55,7 @@ func (j *judge) run(ctx context.Context, t *trial) error {
 	if err != nil {
 		return err
 	}
-	out, err := j.runner.Run(ctx, scripting.Input{Script: script, Library: library, Job: t.facts(), State: t.old.State, Limits: j.limits})
+	out, err := j.runner.Run(ctx, scripting.Input{Script: script, Library: library, Job: t.facts(j.clock.Ahead()), State: t.old.State, Limits: j.limits})
 	if out != nil {
 		t.next.Report.Output, t.next.Report.OutputCut = out.Output, out.OutputCut
 	}
@@ -110,22 +111,23 @@ type openFact struct {
 	ID        string          `json:"id"`
 	Operation string          `json:"operation,omitempty"`
 	Tag       json.RawMessage `json:"tag,omitempty"`
+	Due       time.Time       `json:"due,omitzero"`
 }
 
 // openFacts are the open calls of a context, in the order in which they were asked for.
 func openFacts(open map[string]job.OpenCall) []openFact {
 	facts := make([]openFact, 0, len(open))
 	for _, id := range slices.SortedFunc(maps.Keys(open), job.CompareEffects) {
-		facts = append(facts, openFact{id, open[id].Operation, open[id].Tag})
+		facts = append(facts, openFact{id, open[id].Operation, open[id].Tag, open[id].Due})
 	}
 	return facts
 }
 
-// facts are what the script can learn about its job.
-func (t *trial) facts() scripting.Job {
+// facts are what the script can learn about its job; its clock is so far ahead of the server's.
+func (t *trial) facts(ahead time.Duration) scripting.Job {
 	f := scripting.Job{
 		ID: t.job.ID, Sequence: t.message.Sequence, Worker: t.job.Address.Pool, Context: t.job.Address.Context,
-		Caller: t.job.Caller, Parent: t.job.Parent, Time: t.message.Time, Data: t.job.Data,
+		Caller: t.job.Caller, Parent: t.job.Parent, Time: t.message.Time.Add(ahead), Data: t.job.Data,
 	}
 	if len(t.next.Calls) > 0 {
 		f.Calls = encode(openFacts(t.next.Calls))

@@ -197,7 +197,7 @@ func openIn(calls []byte) (ids []string, err error) {
 
 // programOf is what a job is to do: a caller's or a dispatched one has it in its data, an answer in its call's tag.
 func programOf(in scripting.Input) (simulation.Program, error) {
-	if in.Job.Response == nil && in.Job.Failure == nil {
+	if in.Job.Response == nil && in.Job.Failure == nil && in.Job.Operation != job.Timer {
 		var o simulation.Order
 		err := json.Unmarshal(in.Job.Data, &o)
 		return o.Program, err
@@ -217,7 +217,7 @@ func effectsOf(p simulation.Program, j scripting.Job, after int) []scripting.Eff
 	for i, s := range p.Steps {
 		id := job.EffectID(j.Sequence, i)
 		if s.To == "" {
-			effects = append(effects, scripting.Effect{Call: callOf(s, j.Context, id)})
+			effects = append(effects, scripting.Effect{Call: callOf(s, j, id)})
 			continue
 		}
 		data, err := json.Marshal(simulation.Order{Program: *s.Run, After: after})
@@ -229,16 +229,19 @@ func effectsOf(p simulation.Program, j scripting.Job, after int) []scripting.Eff
 	return effects
 }
 
-func callOf(s simulation.Step, context, id string) *scripting.Call {
+func callOf(s simulation.Step, j scripting.Job, id string) *scripting.Call {
 	tag, err := json.Marshal(simulation.Tag{Then: s.Then, Catch: s.Catch})
 	if err != nil {
 		panic(err)
 	}
 	c := &scripting.Call{
-		ID: id, Method: "POST", URL: simulation.APIBase + "/" + context + "/" + id, Body: []byte(`{}`), Then: simulation.Then, Tag: tag, Cancelled: s.Cancelled,
+		ID: id, Method: "POST", URL: simulation.APIBase + "/" + j.Context + "/" + id, Body: []byte(`{}`), Then: simulation.Then, Tag: tag, Cancelled: s.Cancelled,
 	}
 	if s.Catch != nil {
 		c.Catch = simulation.Catch
+	}
+	if s.After > 0 {
+		c.URL, c.Operation = job.TimerURL(j.Time.Add(s.After)), job.Timer
 	}
 	return c
 }

@@ -27,6 +27,7 @@ type judge struct {
 	holdOn     []string
 	allow      allowed
 	now        func() time.Time
+	clock      calls.Clock // of scripts and deadlines
 }
 
 // Sizes that a commit is held to, beside those of scripting.Limits; together they stay below NATS' max_payload of 1
@@ -176,9 +177,9 @@ func (j *judge) try(ctx context.Context, t *trial) (outcome string, err error) {
 	if outcome := t.recognise(); outcome != "" {
 		return outcome, nil
 	}
-	if d := t.job.Deadline; !d.IsZero() && j.now().After(d) {
+	if now := j.now().Add(j.clock.Ahead()); !t.job.Deadline.IsZero() && now.After(t.job.Deadline) {
 		return "", dead(job.ReasonDeadline, "the job's deadline was %s, and it began at %s",
-			d.Format(time.RFC3339), j.now().UTC().Format(time.RFC3339))
+			t.job.Deadline.Format(time.RFC3339), now.UTC().Format(time.RFC3339))
 	}
 	return job.OutcomeDone, j.run(ctx, t)
 }

@@ -60,6 +60,7 @@ type Config struct {
 	HoldOn     []string         // scripts whose failure holds their context until an operator decides; "*": all; default none
 	Observer   Observer         // hears of jobs, commits and calls as they happen; default: nobody does
 	Logger     *slog.Logger     // default: slog.Default()
+	Clock      Clock            // of timers, deadlines and time-outs; default: the machine's
 
 	// What scripts may do, the same for all workers of a pool. A job that asks for more is a dead letter.
 	NoInline         bool     // jobs run library scripts only: whoever may publish a job may otherwise publish source
@@ -72,6 +73,9 @@ type Secrets = calls.Secrets
 
 // Service is an outside API; see the fields in package calls.
 type Service = calls.Service
+
+// Clock is what timers, deadlines and time-outs go by; see package calls. Package thencetest has one that a test can turn.
+type Clock = calls.Clock
 
 // SecretsFromEnv finds secrets by a look-up of environment variables such as os.LookupEnv: the secret stripe_key is the
 // variable THENCE_SECRET_STRIPE_KEY.
@@ -103,6 +107,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Logger == nil {
 		c.Logger = slog.Default()
+	}
+	if c.Clock == nil {
+		c.Clock = calls.MachineClock{}
 	}
 	c.Logger = c.Logger.With("pool", c.Pool, "worker", c.Name)
 	return c
@@ -319,7 +326,7 @@ func (w *Worker) adopt(ctx context.Context, pool *stream.Pool) (*releases, error
 func (w *Worker) performing(streams calls.Streams, keys job.Keyring, take func(context.Context, Service) (calls.Deliveries, error)) calls.Config {
 	c := w.config
 	return calls.Config{Streams: streams, Take: take, Keys: keys, Services: w.services, Secrets: c.Secrets, Grace: c.Grace,
-		Observer: c.Observer, Logger: c.Logger}
+		Observer: c.Observer, Logger: c.Logger, Clock: c.Clock}
 }
 
 // Ready is closed once Run takes jobs: the pool's streams are there by then.
@@ -338,10 +345,10 @@ func (w *Worker) rounds(streams journal, keys job.Keyring, scripts libraries) *r
 		pause: pause, jitter: rand.N[time.Duration], patience: leaveFor(c.Limits),
 		judge: &judge{
 			worker: c.Name, keys: keys, services: w.services, runner: c.Runner, limits: c.Limits, libraries: scripts,
-			poolExists: streams.PoolExists, maxCommit: streams.MaxPayload() - 4<<10, holdOn: c.HoldOn, now: time.Now,
+			poolExists: streams.PoolExists, maxCommit: streams.MaxPayload() - 4<<10, holdOn: c.HoldOn, now: time.Now, clock: c.Clock,
 			allow: allowed{!c.NoInline, c.DispatchPools, c.DispatchContexts},
 		},
-		outbox: &outbox{stream: streams, keys: keys, worker: c.Name, log: c.Logger, now: time.Now, pause: pause, givesUp: 10 * time.Minute,
+		outbox: &outbox{stream: streams, keys: keys, worker: c.Name, log: c.Logger, now: time.Now, clock: c.Clock, pause: pause, givesUp: 10 * time.Minute,
 			overBound: patienceWhenFull, maxLetter: streams.MaxPayload() - 4<<10},
 	}
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"errors"
-	"fmt"
 	"strconv"
 	"time"
 
@@ -16,7 +15,7 @@ import (
 func (a *app) call() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "call",
-		Short: "Look at the calls that contexts wait for, and cancel them",
+		Short: "Look at the calls and timers that contexts wait for, and cancel them",
 		Example: `  thence call list payments
   thence call list payments cus_42
   thence call cancel payments cus_42 1764000000000017-0`,
@@ -30,9 +29,10 @@ func (a *app) call() *cobra.Command {
 func (a *app) callList() *cobra.Command {
 	return &cobra.Command{
 		Use:   "list POOL [CONTEXT]",
-		Short: "Print the open calls of a pool, or of one of its contexts",
+		Short: "Print the open calls and timers of a pool, or of one of its contexts",
 		Long: `Print the calls that contexts wait for: where each is (queued: it waits for its service or is being made; timer: its next try waits),
-since when, how many of its tries have ended, and its tag. A call whose answer is on its way is shown as unknown.`,
+since when, how many of its tries have ended, and its tag. A call whose answer is on its way is shown as unknown. A timer that a script
+has set is a call to the service timer, and is shown with when it is due.`,
 		Example: `  thence call list payments
   thence call list payments cus_42 --json`,
 		Args: cobra.RangeArgs(1, 2),
@@ -148,7 +148,7 @@ func (a *app) planCancel(cmd *cobra.Command, o *operator.Operator, at job.Addres
 		return a.printJSON(deed{Context: at.String(), Did: "nothing", Cancelled: plan})
 	}
 	for _, c := range plan {
-		a.printf("%s\n", plain(fmt.Sprintf("would cancel call %s to %s %s", c.ID, c.Service, orDash(c.Operation))))
+		a.printf("would cancel %s\n", plain(named(c.ID, c.OpenCall)))
 	}
 	return nil
 }

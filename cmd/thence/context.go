@@ -156,8 +156,7 @@ func (a *app) printContext(at job.Address, entry stream.Entry, c job.Commit) err
 	}
 	for _, id := range slices.Sorted(maps.Keys(c.Calls)) {
 		call := c.Calls[id]
-		a.printf("\nopen call %s to %s\n", plain(id), plain(strings.TrimSpace(fmt.Sprintf("%s %s, then %s, catch %s",
-			call.Service, orDash(call.Operation), orDash(call.Then), orDash(call.Catch)))))
+		a.printf("\nopen %s, then %s, catch %s\n", plain(named(id, call)), plain(orDash(call.Then)), plain(orDash(call.Catch)))
 	}
 	if c.Report.Job == "" {
 		a.printf("\nno job of it has taken effect yet\n")
@@ -169,6 +168,14 @@ func (a *app) printContext(at job.Address, entry stream.Entry, c job.Commit) err
 	}
 	c.Deed, c.Held = nil, nil // so that it is shown as the job's
 	return a.table(jobColumns, [][]string{line(entry, c)})
+}
+
+// named is what an open call or a timer is called in a sentence.
+func named(id string, c job.OpenCall) string {
+	if !c.Due.IsZero() {
+		return fmt.Sprintf("timer %s, due at %s", id, c.Due.UTC().Format(time.RFC3339))
+	}
+	return fmt.Sprintf("call %s to %s %s", id, c.Service, orDash(c.Operation))
 }
 
 // standing says what a context waits for, and what was done to it last.

@@ -111,7 +111,7 @@ they are now, as with thence dead retry; to go on without it, use thence dead dr
 func (a *app) contextCancel() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "cancel POOL.CONTEXT [CALL...]",
-		Short: "Close a context's open calls: all, or those that are named",
+		Short: "Close a context's open calls and timers: all, or those that are named",
 		Long: `Close open calls: those that wait are not made any more, and the timers of their next tries are removed. A call that is being made is
 not recalled; its answer is recorded as late, and no script runs on it. Neither then nor catch of a closed call runs.`,
 		Example: `  thence context cancel payments.cus_42
@@ -147,10 +147,10 @@ func (a *app) printCancelled(at job.Address, closed []operator.Cancelled) error 
 	}
 	for _, c := range closed {
 		timer := ""
-		if c.Timer {
+		if c.Timer && c.Due.IsZero() {
 			timer = "; its next try waited on a timer, which is removed"
 		}
-		a.printf("%s\n", plain(fmt.Sprintf("cancelled call %s to %s %s%s", c.ID, c.Service, orDash(c.Operation), timer)))
+		a.printf("cancelled %s\n", plain(named(c.ID, c.OpenCall)+timer))
 	}
 	return nil
 }

@@ -77,6 +77,7 @@ type OpenCall struct {
 	Tag       json.RawMessage `json:"tag,omitempty"`
 	Parent    string          `json:"parent"`
 	Release   string          `json:"release,omitempty"` // that the job ran on which asked for the call, and its answer runs on; empty: the current one
+	Due       time.Time       `json:"due,omitzero"`      // of a timer
 }
 
 // Call is the message that waits for a performer. Retries travel in it too.

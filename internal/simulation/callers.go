@@ -135,6 +135,9 @@ func (w *World) drawStep(depth int) Step {
 	if chance(w.rng, 0.7) {
 		s.Catch = w.program(0)
 	}
+	if chance(w.rng, w.plan.timers) {
+		s.After = between(w.rng, time.Millisecond, 4*time.Minute)
+	}
 	return s
 }
 

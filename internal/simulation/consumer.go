@@ -32,6 +32,16 @@ func newConsumer(q *queue, config jetstream.ConsumerConfig) *consumer {
 	return c
 }
 
+// consumer is the queue's consumer of a name.
+func (q *queue) consumer(name string) *consumer {
+	for _, c := range q.consumers {
+		if c.config.Durable == name {
+			return c
+		}
+	}
+	panic("simulation: " + q.config.Name + " has no consumer " + name)
+}
+
 func (c *consumer) find(seq uint64) (int, bool) {
 	return slices.BinarySearchFunc(c.pending, seq, func(p *pending, seq uint64) int { return cmp.Compare(p.sequence, seq) })
 }

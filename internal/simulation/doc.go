@@ -11,7 +11,7 @@
 //
 // What the model has: streams with sequences, removal by ack, reads from the leader, from replicas that lag (each goes
 // forward only) and from a leader that was and does not know it yet, the window in which ids are recognised and what a restart forgets of it, expected revisions,
-// message schedules and their replacement, limits that refuse, consumers with ack waits, delivery counts, delayed NAKs
+// message schedules and their replacement, timers of scripts, limits that refuse, consumers with ack waits, delivery counts, delayed NAKs
 // and max_ack_pending; requests that are lost, answered too late or not at all, or carried out long after their sender
 // gave up; acks that are late or lost; processes that are killed, stopped for minutes and go on, or told to end;
 // servers that are away; streams that are deleted and made anew; a night without any worker; callers that repeat

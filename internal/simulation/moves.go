@@ -40,7 +40,10 @@ func (w *World) ended(e ending) {
 		return
 	}
 	how := ""
-	if e.err != nil {
+	switch {
+	case e.err != nil && p.lostConsumer(): // which of several it lost first is Go's scheduler's to say
+		how = "its consumer was deleted"
+	case e.err != nil:
 		how = e.err.Error()
 	}
 	w.note(p.Name, "has ended", "", 0, 0, how)
@@ -109,7 +112,7 @@ func (w *World) handouts() []handout {
 		}
 		for _, p := range w.processes {
 			for _, d := range p.taking {
-				if !p.life.dead && d.takes(c.queue.config.Name) {
+				if !p.life.dead && d.takes(c) {
 					all = append(all, handout{c, d})
 				}
 			}

@@ -73,6 +73,7 @@ type effect struct {
 	cancelled bool      // it went with a stream that was deleted
 	withdrawn bool      // the job that asked for this call took it back
 	closed    bool      // a later job, or an operator, closed this call
+	due       time.Time // of a timer
 }
 
 // kept is what the oracle reads of a commit.
@@ -83,6 +84,9 @@ type kept struct {
 	Outbox  []struct {
 		Kind      string `json:"kind"`
 		Cancelled bool   `json:"cancelled"`
+		Request   struct {
+			URL string `json:"url"`
+		} `json:"request"`
 	} `json:"outbox"`
 	Held *struct {
 		Sequence uint64 `json:"sequence"`
@@ -205,6 +209,9 @@ func (o *oracle) answered(name, call string) {
 	if e == nil || e.kind != job.EffectCall {
 		o.world.violate("no effect of what is not committed", "an answer came to call %s of %s, which no commit opened", call, name)
 		return
+	}
+	if time.Now().Before(e.due) {
+		o.world.violate("a timer is not early", "timer %s of %s came at %s, and is due at %s", call, name, time.Now(), e.due)
 	}
 	e.answered = true
 }

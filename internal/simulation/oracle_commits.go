@@ -139,7 +139,8 @@ func (o *oracle) end(l *contextLine, a *accepted, c kept) {
 		a.reason = c.Report.Error.Reason
 	}
 	for i, e := range c.Outbox {
-		o.effects[fmt.Sprintf("%s.%d-%d", l.name, a.sequence, i)] = &effect{kind: e.Kind, by: a, context: l.name, index: i, withdrawn: e.Cancelled}
+		due, _ := job.ParseTimerURL(e.Request.URL) // of a call it is no time, and zero
+		o.effects[fmt.Sprintf("%s.%d-%d", l.name, a.sequence, i)] = &effect{kind: e.Kind, by: a, context: l.name, index: i, withdrawn: e.Cancelled, due: due}
 	}
 }
 

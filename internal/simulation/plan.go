@@ -25,6 +25,7 @@ type plan struct {
 	forgeries    float64
 	strays       float64
 	cancels      float64 // of jobs that close what is open, and of calls that are taken back at once
+	timers       float64 // of calls that are timers
 	request, ack int     // weights of moves
 	handout      int
 	time         int
@@ -64,6 +65,7 @@ func newPlan(r *rand.Rand) plan {
 	p.answerLost, p.requestLost, p.late, p.refused = some(0.4, 0.15), some(0.3, 0.1), some(0.35, 0.1), some(0.2, 0.1)
 	p.stale, p.ackLost, p.handoutLost = some(0.5, 0.8), some(0.3, 0.3), some(0.3, 0.1)
 	p.repeats, p.forgeries, p.strays, p.cancels = some(0.5, 0.5), some(0.3, 0.3), some(0.1, 0.1), some(0.3, 0.4)
+	p.timers = some(0.4, 0.6)
 	p.api = api{some(0.2, 0.2), some(0.3, 0.3), some(0.3, 0.4), some(0.3, 0.4), some(0.4, 0.6)}
 	if chance(r, 0.3) {
 		p.slow = r.IntN(p.processes)

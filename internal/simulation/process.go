@@ -114,22 +114,22 @@ func (p *Process) Publish(reply string, data []byte) error {
 }
 
 // Jobs opens the deliveries of the pool's jobs.
-func (p *Process) Jobs() *Deliveries { return p.open(p.world.server.jobs) }
+func (p *Process) Jobs() *Deliveries { return p.open(p.world.server.jobs.consumers[0]) }
 
 // Calls opens the deliveries of a service's calls. Services that no call goes to have none.
 func (p *Process) Calls(service string) *Deliveries {
-	if service != Service {
+	if service != Service && service != job.Timer {
 		return p.open(nil)
 	}
-	return p.open(p.world.server.calls)
+	return p.open(p.world.server.calls.consumer(stream.CallsConsumer(Pool, service, 1).Durable))
 }
 
-func (p *Process) open(q *queue) *Deliveries {
+func (p *Process) open(c *consumer) *Deliveries {
 	d := &Deliveries{
 		process: p, wait: 5 * time.Second, messages: make(chan *stream.Delivery, ahead), stopped: make(chan struct{}), lost: make(chan struct{}),
 	}
-	if q != nil {
-		d.stream, d.wait = q.config.Name, q.consumers[0].config.AckWait
+	if c != nil {
+		d.stream, d.consumer, d.wait = c.queue.config.Name, c.config.Durable, c.config.AckWait
 	}
 	p.world.mu.Lock()
 	defer p.world.mu.Unlock()
@@ -144,6 +144,7 @@ const ahead = 32
 type Deliveries struct {
 	process  *Process
 	stream   string // empty: nothing comes
+	consumer string
 	wait     time.Duration
 	messages chan *stream.Delivery
 	once     sync.Once
@@ -187,14 +188,14 @@ func (d *Deliveries) lose() {
 }
 
 // takes tells whether a message may be handed out here.
-func (d *Deliveries) takes(stream string) bool {
+func (d *Deliveries) takes(c *consumer) bool {
 	select {
 	case <-d.stopped:
 		return false
 	case <-d.lost:
 		return false
 	default:
-		return d.stream == stream && len(d.messages) < cap(d.messages)
+		return d.stream == c.queue.config.Name && d.consumer == c.config.Durable && len(d.messages) < cap(d.messages)
 	}
 }
 

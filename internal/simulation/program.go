@@ -3,6 +3,7 @@ package simulation
 import (
 	"encoding/json"
 	"slices"
+	"time"
 )
 
 // Program is what a simulated job does. A caller sends it as the job's data, so that the oracle knows what has to come
@@ -15,7 +16,7 @@ type Program struct {
 	Cancels bool `json:"cancels,omitempty"` // it closes every call that the context waits for when it begins
 }
 
-// Step is one effect: a job for the context To or, where that is empty, a call.
+// Step is one effect: a job for the context To or, where that is empty, a call, or a timer where it says so.
 type Step struct {
 	To    string   `json:"to,omitempty"`
 	Run   *Program `json:"run,omitempty"`   // of a job
@@ -23,6 +24,8 @@ type Step struct {
 	Catch *Program `json:"catch,omitempty"` // of a call: the same for its failure; nil: nothing takes it
 
 	Cancelled bool `json:"cancelled,omitempty"` // of a call: the job takes it back itself
+
+	After time.Duration `json:"after,omitempty"` // of a timer, which is a call to the service that has the clock: when it is due
 }
 
 // Order is the data of a job: what to do, and how many jobs the context had done that asked for it.
@@ -72,7 +75,7 @@ func (p *Program) same(q *Program) bool {
 		return p == q
 	}
 	return p.Fails == q.Fails && p.Kills == q.Kills && p.Cancels == q.Cancels && slices.EqualFunc(p.Steps, q.Steps, func(a, b Step) bool {
-		return a.To == b.To && a.Cancelled == b.Cancelled && a.Run.same(b.Run) && a.Then.same(b.Then) && a.Catch.same(b.Catch)
+		return a.To == b.To && a.Cancelled == b.Cancelled && a.After == b.After && a.Run.same(b.Run) && a.Then.same(b.Then) && a.Catch.same(b.Catch)
 	})
 }
 

@@ -3,6 +3,7 @@ package simulation
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -48,13 +49,12 @@ func (s *server) makeCalls() {
 	_, calls, _ := stream.Streams(Pool, stream.Options{})
 	s.calls = newQueue(calls)
 	newConsumer(s.calls, stream.CallsConsumer(Pool, Service, s.world.plan.inFlight))
+	newConsumer(s.calls, stream.CallsConsumer(Pool, job.Timer, s.world.plan.inFlight))
 }
 
 func (s *server) queues() []*queue { return []*queue{s.jobs, s.calls, s.dead, s.contexts} }
 
-func (s *server) consumers() []*consumer {
-	return []*consumer{s.jobs.consumers[0], s.calls.consumers[0]}
-}
+func (s *server) consumers() []*consumer { return slices.Concat(s.jobs.consumers, s.calls.consumers) }
 
 func (s *server) queueOf(subject string) *queue {
 	for _, q := range s.queues() {
@@ -171,7 +171,7 @@ func (s *server) said(reply, word string) {
 	if part[2] == s.calls.config.Name {
 		q = s.calls
 	}
-	if !q.consumers[0].said(seq, word, time.Now()) {
+	if !q.consumer(part[3]).said(seq, word, time.Now()) {
 		return
 	}
 	if m := q.find(seq); m != nil {

@@ -195,7 +195,7 @@ func Streams(pool string, o Options) (jobs, calls, dead jetstream.StreamConfig) 
 		jobs.MaxMsgs = o.MaxMsgs
 	}
 	calls.Name, calls.Subjects = job.CallsStream(pool), []string{pool + ".*.call.*", pool + ".*.retry.*", pool + ".*.sent.*"}
-	calls.Description = "Thence: calls of the worker pool " + pool + " and the timers of their retries"
+	calls.Description = "Thence: calls and timers of the worker pool " + pool
 	calls.Retention, calls.FirstSeq = jetstream.WorkQueuePolicy, first
 	calls.AllowMsgSchedules, calls.AllowMsgTTL = true, true
 	// A stream with schedules can't discard new messages (error 10052), and one that discards old ones must never be

@@ -33,6 +33,7 @@ type access struct {
 	reach     func(*url.URL) bool      // tells whether a redirect may lead to a URL outside of the service
 	resolver  *net.Resolver            // nil: the system's
 	transport http.RoundTripper        // in place of the network
+	clock     Clock
 }
 
 // result is what came of one try.

@@ -20,6 +20,7 @@ func alone(s Service, secrets map[string]string) access {
 		secrets: func(name string) (string, bool) { value, ok := secrets[name]; return value, ok },
 		bound:   func(secret string) bool { return all.bound(s, secret) },
 		reach:   func(u *url.URL) bool { _, err := all.For(u.String()); return err == nil },
+		clock:   MachineClock{},
 	}
 }
 

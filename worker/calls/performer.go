@@ -34,6 +34,7 @@ type Config struct {
 	Transport http.RoundTripper                 // sends requests in place of the network; simulations have one
 	Jitter    func(time.Duration) time.Duration // a random part of a duration; default: rand.N
 	Observer  Observer                          // hears of each try; default: nobody does
+	Clock     Clock                             // of the time that tries may take; default: the machine's
 }
 
 // Streams is what a performer needs of the pool's streams. *stream.Pool is one.
@@ -74,6 +75,9 @@ func New(c Config) *Performer {
 	}
 	if c.Observer == nil {
 		c.Observer = Unobserved{}
+	}
+	if c.Clock == nil {
+		c.Clock = MachineClock{}
 	}
 	return &Performer{config: c, now: time.Now, serving: map[string]*serving{}, inFlight: map[*stream.Delivery]struct{}{}}
 }
@@ -260,18 +264,12 @@ func (p *Performer) postpone(ctx context.Context, by *serving, a job.Address, ca
 }
 
 // later puts a call on the server's timer, and lets go of it: nobody waits, and the wait takes no place among the calls in
-// flight. The timer's message has no Nats-Msg-Id: with one, the stream would take the next timer for a repeat of the one
-// before, and nothing would be left (rule 12). fits is false when the call leaves no room for a timer.
+// flight. fits is false when the call leaves no room for a timer.
 func (p *Performer) later(ctx context.Context, a job.Address, call job.Call, at time.Time) (fits bool, err error) {
-	body, err := job.Encode(call)
-	if err != nil || len(body) > job.MaxJob-4<<10 {
+	m, err := p.config.Keys.Scheduled(a, call, at)
+	if err != nil || len(m.Data) > job.MaxJob-4<<10 {
 		return false, err
 	}
-	m := job.Message{Subject: a.CallSubject(call.Service), Data: body}
-	p.config.Keys.Sign(&m)
-	m.Header["Nats-Schedule"] = []string{"@at " + at.UTC().Format(time.RFC3339Nano)}
-	m.Header["Nats-Schedule-Target"] = []string{m.Subject}
-	m.Subject = a.RetrySubject(call.ID)
 	crash.Here(crash.CallRetryBefore)
 	defer crash.Here(crash.CallRetryAfter)
 	return true, p.insist(ctx, a, call, m)

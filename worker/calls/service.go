@@ -221,14 +221,15 @@ type Services struct {
 	all []Service
 }
 
-// NewServices checks the services, and adds the built-in ones: body, and stripe and default unless there are services of those
-// names.
+// NewServices checks the services, and adds the built-in ones: body and timer, and stripe and default unless there are
+// services of those names.
 func NewServices(declared ...Service) (Services, error) {
 	all := append([]Service(nil), declared...)
-	if has(declared, Body) {
-		return Services{}, fmt.Errorf("service %s: the name is taken by the built-in service that reads stored bodies", Body)
+	if i := slices.IndexFunc(declared, func(s Service) bool { return builtIn(s.Name) }); i >= 0 {
+		return Services{}, fmt.Errorf("service %s: the name is taken by a built-in service (%s reads stored bodies, %s has the timers)",
+			declared[i].Name, Body, job.Timer)
 	}
-	for _, builtin := range []Service{Stripe(), {Name: Default}, {Name: Body, MaxInFlight: bodyReads}} {
+	for _, builtin := range []Service{Stripe(), {Name: Default}, {Name: Body, MaxInFlight: bodyReads}, {Name: job.Timer}} {
 		if !has(all, builtin.Name) {
 			all = append(all, builtin)
 		}
@@ -244,7 +245,7 @@ func NewServices(declared ...Service) (Services, error) {
 		if has(all[:i], all[i].Name) {
 			problems = append(problems, fmt.Errorf("service %s is declared twice", all[i].Name))
 		}
-		if all[i].URL == "" && all[i].Name != Default && all[i].Name != Body {
+		if all[i].URL == "" && all[i].Name != Default && !builtIn(all[i].Name) {
 			problems = append(problems, fmt.Errorf("service %s: want a URL; only %s goes without", all[i].Name, Default))
 		}
 	}
@@ -295,7 +296,7 @@ func (s Services) For(raw string) (Service, error) {
 	var best Service
 	longest := 0
 	for _, svc := range s.all {
-		if (svc.Name == Body) != (u.Scheme == Body) {
+		if (builtIn(svc.Name) || builtIn(u.Scheme)) && svc.Name != u.Scheme {
 			continue
 		}
 		if base := svc.base(u); svc.owns(u) && len(base) >= longest {

@@ -66,15 +66,16 @@ func TestNewServices(t *testing.T) {
 		other.MaxWait == 5*time.Minute && other.MaxInFlight == 1000 && other.ResponseLimit == 256<<10, true)
 	equal(t, "response limit", Service{ResponseLimit: 1 << 30}.withDefaults().ResponseLimit, MaxResponse)
 	for want, bad := range map[string][]Service{
-		`service "Acme": a name is a-z 0-9 _ -, begins with a letter, and has at most 32 of them`: {{Name: "Acme", URL: "https://a.com"}},
-		`service acme: URL "ftp://a.com": want http(s)://host[/path]`:                             {{Name: "acme", URL: "ftp://a.com", Endpoint: "http://a.com"}},
-		`service acme: endpoint "a.com": want http(s)://host[/path]`:                              {{Name: "acme", URL: "https://a.com", Endpoint: "a.com"}},
-		`service acme: URL "https://u:p@a.com": want http(s)://host[/path]`:                       {{Name: "acme", URL: "https://u:p@a.com"}},
-		`service acme: URL "https://a.com/../b": want http(s)://host[/path]`:                      {{Name: "acme", URL: "https://a.com/../b"}},
-		`service body: the name is taken by the built-in service that reads stored bodies`:        {{Name: Body, URL: "https://a.com"}},
-		`service acme: want a URL; only default goes without`:                                     {{Name: "acme"}},
-		`service acme is declared twice`:                                                          {{Name: "acme", URL: "https://a.com"}, {Name: "acme", URL: "https://b.com"}},
-		`service acme: no time and no number can be negative`:                                     {{Name: "acme", URL: "https://a.com", Attempts: -1}},
+		`service "Acme": a name is a-z 0-9 _ -, begins with a letter, and has at most 32 of them`:                 {{Name: "Acme", URL: "https://a.com"}},
+		`service acme: URL "ftp://a.com": want http(s)://host[/path]`:                                             {{Name: "acme", URL: "ftp://a.com", Endpoint: "http://a.com"}},
+		`service acme: endpoint "a.com": want http(s)://host[/path]`:                                              {{Name: "acme", URL: "https://a.com", Endpoint: "a.com"}},
+		`service acme: URL "https://u:p@a.com": want http(s)://host[/path]`:                                       {{Name: "acme", URL: "https://u:p@a.com"}},
+		`service acme: URL "https://a.com/../b": want http(s)://host[/path]`:                                      {{Name: "acme", URL: "https://a.com/../b"}},
+		`service body: the name is taken by a built-in service (body reads stored bodies, timer has the timers)`:  {{Name: Body, URL: "https://a.com"}},
+		`service timer: the name is taken by a built-in service (body reads stored bodies, timer has the timers)`: {{Name: "timer", URL: "https://a.com"}},
+		`service acme: want a URL; only default goes without`:                                                     {{Name: "acme"}},
+		`service acme is declared twice`:                                                                          {{Name: "acme", URL: "https://a.com"}, {Name: "acme", URL: "https://b.com"}},
+		`service acme: no time and no number can be negative`:                                                     {{Name: "acme", URL: "https://a.com", Attempts: -1}},
 	} {
 		if _, err := NewServices(bad...); err == nil || err.Error() != want {
 			t.Errorf("got  %v\nwant %s", err, want)

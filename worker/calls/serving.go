@@ -61,7 +61,7 @@ func (p *Performer) openOne(ctx context.Context, s Service) (*serving, error) {
 		service: s, taking: taking, brake: newBrake(s.Breaker), pacer: newPacer(s, p.config.Pacing, p.config.Jitter), look: make(chan struct{}, 1),
 	}
 	opened.client = newClient(s, access{
-		secrets: p.config.Secrets, transport: p.config.Transport, bodies: p.config.Bodies,
+		secrets: p.config.Secrets, transport: p.config.Transport, bodies: p.config.Bodies, clock: p.config.Clock,
 		bound: func(secret string) bool { return p.config.Services.Services().bound(s, secret) },
 		reach: func(u *url.URL) bool { _, err := p.config.Services.Services().For(u.String()); return err == nil },
 	})

@@ -38,7 +38,7 @@ func (c *client) begin(ctx context.Context, call job.Call) *try {
 	if c.service.Never || c.connecting != nil {
 		ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: t.found})
 	}
-	ctx, t.cancel = context.WithTimeout(ctx, t.timeout)
+	ctx, t.cancel = c.access.clock.WithTimeout(ctx, t.timeout)
 	t.build(ctx, call)
 	return t
 }

@@ -71,6 +71,9 @@ func (p *Performer) look(ctx context.Context, u *underway) (send bool, err error
 		return false, nil
 	}
 	crash.Here(crash.CallOpen)
+	if s.Name == job.Timer {
+		return false, p.fire(ctx, a, *call)
+	}
 	if p.now().Sub(call.First) > s.MaxAge {
 		return false, p.answer(ctx, a, *call, outcomeUnknown(*call, s.MaxAge))
 	}

@@ -17,8 +17,8 @@ type Reference struct {
 }
 
 // References finds the names of scripts that a source gives where it calls a module's function: then and catch in the
-// options of http's functions, and of the operations of APIs, and script in those of flow.dispatch, unless that names a
-// pool. They are found when they are literals in a literal map; what is put together as the script runs is not. api tells
+// options of http's functions, and of the operations of APIs, and script and catch in those of flow.dispatch, unless that
+// names a pool. They are found when they are literals in a literal map; what is put together as the script runs is not. api tells
 // whether a module is an API's. The source must be one that compiles.
 func References(name, src string, api func(module string) bool) []Reference {
 	r := &references{set: parser.NewFileSet(), api: api, modules: map[string]string{}}
@@ -125,7 +125,7 @@ func (r *references) visit(n parser.Node) {
 	switch {
 	case module == "flow" && function == "dispatch":
 		if m := mapAt(c, 0); m != nil && !has(m, "worker") && !has(m, "pool") {
-			r.add(module, m, "script")
+			r.add(module, m, "script", "catch")
 		}
 	case module == "http":
 		if m := mapAt(c, 1); m != nil {

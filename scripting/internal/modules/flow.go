@@ -7,7 +7,7 @@ import (
 )
 
 // flowMembers asks for jobs: flow.dispatch({context: "cus_7", script: "remind", data: {...}}) returns the job's id; and
-// lists and takes back the calls that the context waits for.
+// lists and takes back the calls and timers that the context waits for.
 var flowMembers = members{
 	"dispatch": fn{1, 1, flowDispatch},
 	"calls":    fn{0, 0, flowCalls},
@@ -21,9 +21,17 @@ var (
 )
 
 func flowDispatch(r *Run, args []tengo.Object) (tengo.Object, error) {
-	o, err := readOptions(args, 0, "worker", "pool", "context", "script", "source", "data")
+	o, err := readOptions(args, 0, "worker", "pool", "context", "script", "source", "data", "after", "at", "tag", "catch")
 	if err != nil {
 		return nil, err
+	}
+	if o.isTimer() {
+		return flowTimer(r, o)
+	}
+	for _, key := range []string{"tag", "catch"} {
+		if _, given := o.get(key); given {
+			o.fail("option %s belongs to a job that is dispatched later (after, at): nobody takes this one back", key)
+		}
 	}
 	d := &Dispatch{Worker: o.text("worker"), Context: o.text("context"), Script: o.text("script"),
 		Source: o.text("source"), Data: o.json("data")}

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/d5/tengo/v2"
 
@@ -23,6 +24,7 @@ type openCall struct {
 	ID        string          `json:"id"`
 	Operation string          `json:"operation"`
 	Tag       json.RawMessage `json:"tag"`
+	Due       time.Time       `json:"due"` // of a timer
 }
 
 // openCalls returns the calls that earlier jobs of the context asked for.
@@ -53,7 +55,7 @@ func flowCalls(r *Run, _ []tengo.Object) (tengo.Object, error) {
 	}
 	for _, e := range r.effects {
 		if c := e.Call; c != nil && !c.Cancelled {
-			if err := appendCall(list, openCall{c.ID, c.Operation, c.Tag}); err != nil {
+			if err := appendCall(list, openCall{c.ID, c.Operation, c.Tag, dueOf(c.URL)}); err != nil {
 				return nil, err
 			}
 		}
@@ -62,7 +64,7 @@ func flowCalls(r *Run, _ []tengo.Object) (tengo.Object, error) {
 }
 
 func appendCall(list *value.Array, c openCall) error {
-	m := value.NewMap(3)
+	m := value.NewMap(4)
 	m.Set("id", str(c.ID))
 	m.Set("operation", str(c.Operation))
 	m.Set("tag", tengo.UndefinedValue)
@@ -73,6 +75,9 @@ func appendCall(list *value.Array, c openCall) error {
 		}
 		m.Set("tag", tag)
 	}
+	if !c.Due.IsZero() {
+		m.Set("due", timeOf(c.Due))
+	}
 	list.Items = append(list.Items, m)
 	return nil
 }
@@ -82,7 +87,7 @@ func appendCall(list *value.Array, c openCall) error {
 func flowCancel(r *Run, args []tengo.Object) (tengo.Object, error) {
 	id, ok := args[0].(*tengo.String)
 	if !ok {
-		return nil, wrong(0, "the id of a call", args[0])
+		return nil, wrong(0, "the id of a call or a timer", args[0])
 	}
 	for _, e := range r.effects {
 		if c := e.Call; c != nil && c.ID == id.Value {

@@ -83,8 +83,11 @@ func (o *options) json(key string) []byte {
 
 const maxTimeout = time.Hour
 
-// duration reads seconds, or a text such as "1m30s".
-func (o *options) duration(key string) time.Duration {
+// duration reads the time that a call may take.
+func (o *options) duration(key string) time.Duration { return o.within(key, maxTimeout) }
+
+// within reads a duration of at most so much: seconds, or a text such as "1m30s".
+func (o *options) within(key string, most time.Duration) time.Duration {
 	v, ok := o.get(key)
 	if !ok {
 		return 0
@@ -92,13 +95,13 @@ func (o *options) duration(key string) time.Duration {
 	var d time.Duration
 	switch v := v.(type) {
 	case *tengo.Int:
-		if v.Value > int64(maxTimeout/time.Second) {
-			d = maxTimeout + 1
+		if v.Value > int64(most/time.Second) {
+			d = most + 1
 		} else {
 			d = time.Duration(v.Value) * time.Second
 		}
 	case *tengo.Float:
-		d = time.Duration(min(v.Value, 1e6) * float64(time.Second))
+		d = time.Duration(min(v.Value, 1e9) * float64(time.Second))
 	case *tengo.String:
 		var err error
 		if d, err = time.ParseDuration(v.Value); err != nil {
@@ -109,8 +112,12 @@ func (o *options) duration(key string) time.Duration {
 		o.fail("option %s must be seconds, or a text such as \"30s\", not %s", key, v.TypeName())
 		return 0
 	}
-	if d <= 0 || d > maxTimeout {
-		o.fail("option %s must be more than 0 and at most an hour", key)
+	if d <= 0 || d > most {
+		longest := "an hour"
+		if most > maxTimeout {
+			longest = "ten years"
+		}
+		o.fail("option %s must be more than 0 and at most %s: it is in seconds, or a text such as \"30s\"", key, longest)
 		return 0
 	}
 	return d
