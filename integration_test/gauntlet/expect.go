@@ -65,7 +65,7 @@ func (o *outcome) add(w *workload, t task) {
 	s.take(t)
 	key := fmt.Sprint(t.i)
 	switch t.kind {
-	case kindCall, kindSlow, kindFlaky:
+	case kindCall, kindSlow, kindFlaky, kindTimer:
 		s.Answered[key]++
 	case kindRefuse:
 		s.Failed[key]++

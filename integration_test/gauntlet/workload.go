@@ -17,6 +17,7 @@ const (
 	kindFlaky  kind = "flaky"  // likewise, at /flaky: the first try fails
 	kindRefuse kind = "refuse" // likewise, at /refuse: the error script hears of it
 	kindBroken kind = "broken" // asks the API; the script that takes the answer fails
+	kindTimer  kind = "timer"  // sets a timer, whose job counts as an answer
 	kindFan    kind = "fan"    // sends a job to each of several other contexts
 	kindHop    kind = "hop"    // sends a job that goes round a ring of other contexts
 	kindFail   kind = "fail"   // fails: a dead letter
@@ -28,7 +29,7 @@ type mix map[kind]int
 
 // everything is the mix of nearly all rounds.
 var everything = mix{
-	kindCount: 8, kindCall: 4, kindSlow: 2, kindFlaky: 3, kindRefuse: 1, kindBroken: 1, kindFan: 3, kindHop: 2, kindFail: 2,
+	kindCount: 8, kindCall: 4, kindSlow: 2, kindFlaky: 3, kindRefuse: 1, kindBroken: 1, kindTimer: 2, kindFan: 3, kindHop: 2, kindFail: 2,
 }
 
 // size is how much a round has to do.
@@ -87,7 +88,7 @@ func plan(rng *rand.Rand, s size) *workload {
 // deck is each kind as often as the mix has it, in an order that is the same each time.
 func (m mix) deck() []kind {
 	var deck []kind
-	for _, k := range []kind{kindCount, kindCall, kindSlow, kindFlaky, kindRefuse, kindBroken, kindFan, kindHop, kindFail, kindHold} {
+	for _, k := range []kind{kindCount, kindCall, kindSlow, kindFlaky, kindRefuse, kindBroken, kindTimer, kindFan, kindHop, kindFail, kindHold} {
 		for range m[k] {
 			deck = append(deck, k)
 		}
@@ -125,7 +126,7 @@ func (k kind) calls() bool {
 
 // commits is about how many commits the workload comes to.
 func (w *workload) commits() int {
-	return w.count() + w.count(kindCall, kindSlow, kindFlaky, kindRefuse) + 2*w.count(kindBroken) +
+	return w.count() + w.count(kindCall, kindSlow, kindFlaky, kindRefuse, kindTimer) + 2*w.count(kindBroken) +
 		len(w.sinks)*w.count(kindFan) + (hops+1)*w.count(kindHop)
 }
 
