@@ -34,10 +34,17 @@
 //
 // # Time
 //
-// A script has one clock, its job's time, which [Job] sets. The rest of time is the server's and can't be turned: the
-// time-outs of calls and the timers of retries run in real time. So services are declared here with a back-off of a
-// millisecond. A retry then takes what the server's timer takes, a quarter of a second, whatever back-off production has; a
-// test of time-outs sets a short [worker.Service] Timeout, and has the API [Route.Hang].
+// With [Run] a script's clock is its job's time, which [Job] sets; [Outcome.Fire] goes on when a timer is due.
+//
+// A pool has a clock that a test turns: [Pool.Advance] lets a month pass without waiting for it.
+//
+//	trial := pool.Dispatch(dispatcher.Job{Context: "cus_42", Script: "begin_trial"})
+//	pool.Advance(30 * 24 * time.Hour)
+//	pool.Await(trial).WantJobs("begin_trial", "trial_ends")
+//
+// Timers of scripts, time-outs of calls that [Route.Hang], next tries, Retry-After and the deadlines of jobs go by it. Else
+// it runs as any clock. So services are declared here with a back-off of a millisecond: a next try then takes what the
+// server's timer takes, a quarter of a second, whatever back-off production has.
 package thencetest
 
 import (

@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"time"
 
+	"github.com/thence-dev/thence/dispatcher"
 	"github.com/thence-dev/thence/thencetest"
 )
 
@@ -85,4 +87,27 @@ func ExampleRun() {
 	// POST https://api.acme.dev/orders {"amount":2000}
 	// {"order_id":"ord_1"} "accepted"
 	// {} "failed: http_error"
+}
+
+// A month in which nothing happens.
+func ExamplePool_Advance() {
+	t := &program{} // in a test: the *testing.T
+	defer t.end()
+
+	pool := thencetest.Start(t, thencetest.Config{Scripts: thencetest.Scripts(map[string]string{
+		"begin_trial": `
+flow := import("flow")
+flow.dispatch({script: "trial_ends", after: "720h"})`,
+		"trial_ends": `
+context := import("context")
+context.set("plan", "none")`,
+	})})
+
+	trial := pool.Dispatch(dispatcher.Job{Context: "cus_42", Script: "begin_trial"})
+	pool.Advance(30 * 24 * time.Hour)
+	flow := pool.Await(trial)
+	flow.WantJobs("begin_trial", "trial_ends")
+	fmt.Println(string(flow.State))
+	// Output:
+	// {"plan":"none"}
 }

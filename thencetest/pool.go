@@ -49,6 +49,9 @@ func Scripts(sources map[string]string) fs.FS {
 type Pool struct {
 	t          TB
 	wait       time.Duration
+	clock      *clock
+	services   []*Service
+	foreign    bool // Config.Worker has added services, of whose requests nothing is known
 	conn       *nats.Conn
 	dispatcher *dispatcher.Dispatcher
 	stream     *stream.Pool
@@ -57,7 +60,7 @@ type Pool struct {
 // Start starts a server, a pool and a worker, and returns once the worker takes jobs. They end with the test.
 func Start(t TB, c Config) *Pool {
 	t.Helper()
-	p := &Pool{t: t, wait: c.Wait}
+	p := &Pool{t: t, wait: c.Wait, clock: &clock{tries: map[*try]struct{}{}}}
 	if p.wait == 0 {
 		p.wait = time.Minute
 	}
@@ -91,7 +94,7 @@ func (p *Pool) config(c Config) worker.Config {
 	p.must(err)
 	wc := worker.Config{
 		Conn: p.conn, Pool: poolName, Library: library, Runner: scripting.NewEngine(library), Name: "test",
-		MaxBytes: 64 << 20, Logger: c.Logger, DispatchPools: []string{"*"}, Services: p.services(c.Services),
+		MaxBytes: 64 << 20, Logger: c.Logger, Clock: p.clock, DispatchPools: []string{"*"}, Services: p.declare(c.Services),
 		Secrets: func(name string) (string, bool) {
 			if value, ok := c.Secrets[name]; ok {
 				return value, true
@@ -105,21 +108,28 @@ func (p *Pool) config(c Config) worker.Config {
 	if c.Worker != nil {
 		c.Worker(&wc)
 	}
+	p.foreign = slices.ContainsFunc(wc.Services, p.isForeign)
 	return wc
 }
 
-// services are those of the test, and those that keep it from calling others.
-func (p *Pool) services(given []*Service) []worker.Service {
+// isForeign tells whether a service is called that is none of the test's.
+func (p *Pool) isForeign(s worker.Service) bool {
+	return !s.Off && !slices.ContainsFunc(p.services, func(own *Service) bool { return own.Config.Endpoint == s.Endpoint })
+}
+
+// declare returns the services of the test, and those that keep it from calling others.
+func (p *Pool) declare(given []*Service) []worker.Service {
 	p.t.Helper()
-	var all []worker.Service
-	for _, s := range given {
-		all = append(all, s.Config)
-	}
 	has := func(name string) bool {
-		return slices.ContainsFunc(all, func(s worker.Service) bool { return s.Name == name })
+		return slices.ContainsFunc(given, func(s *Service) bool { return s.Config.Name == name })
 	}
+	p.services = slices.Clone(given)
 	if !has("stripe") {
-		all = append(all, NewStripe(p.t).Config)
+		p.services = append(p.services, NewStripe(p.t))
+	}
+	var all []worker.Service
+	for _, s := range p.services {
+		all = append(all, s.Config)
 	}
 	if !has("default") {
 		all = append(all, worker.Service{Name: "default", Off: true})

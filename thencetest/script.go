@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/thence-dev/thence/internal/job"
 	"github.com/thence-dev/thence/scripting"
 )
 
@@ -35,6 +36,17 @@ type Failure struct {
 	Body     string `json:"body"`
 }
 
+// Timer is a job that a script has dispatched for later.
+type Timer struct {
+	ID     string
+	Due    time.Time
+	Script string
+	Data   json.RawMessage // nil: none
+	Tag    json.RawMessage // nil: none
+
+	call scripting.Call
+}
+
 // Outcome is what a script left behind.
 type Outcome struct {
 	State  json.RawMessage
@@ -42,6 +54,7 @@ type Outcome struct {
 	Output string          // what it printed and logged
 	Calls  []scripting.Call
 	Jobs   []scripting.Dispatch
+	Timers []Timer          // jobs that it dispatched for later
 	Err    *scripting.Error // why it failed; the state is then as it was
 
 	t       TB
@@ -91,13 +104,35 @@ func run(t TB, engine *scripting.Engine, in scripting.Input) *Outcome {
 	}
 	o.State, o.Result = out.State, out.Result
 	for _, e := range out.Effects {
-		if e.Call != nil {
-			o.Calls = append(o.Calls, *e.Call)
-		} else {
-			o.Jobs = append(o.Jobs, *e.Dispatch)
-		}
+		o.take(e)
 	}
 	return o
+}
+
+func (o *Outcome) take(e scripting.Effect) {
+	if e.Call == nil {
+		o.Jobs = append(o.Jobs, *e.Dispatch)
+		return
+	}
+	due, err := job.ParseTimerURL(e.Call.URL)
+	if err != nil {
+		o.Calls = append(o.Calls, *e.Call)
+		return
+	}
+	c := *e.Call
+	o.Timers = append(o.Timers, Timer{ID: c.ID, Due: due, Script: c.Then, Data: c.Body, Tag: c.Tag, call: c})
+}
+
+// Fire runs the script of timer i, counted from 0, at the time at which it is due, with the state as this outcome left it.
+func (o *Outcome) Fire(i int) *Outcome {
+	o.t.Helper()
+	if i < 0 || i >= len(o.Timers) {
+		o.t.Fatalf("thencetest: there is no timer %d: the script set %d%s", i, len(o.Timers), o.failed())
+	}
+	timer := o.Timers[i]
+	in := o.follow(timer.call, timer.Script)
+	in.Job.Caller, in.Job.Time, in.Job.Data = job.Timer, timer.Due, timer.Data
+	return run(o.t, o.scripts, in)
 }
 
 // Answer runs the script that takes the answer of call i, counted from 0, with the state as this outcome left it. body
@@ -148,6 +183,11 @@ func (o *Outcome) next(i int, script func(scripting.Call) string) scripting.Inpu
 	if name == "" {
 		o.t.Fatalf("thencetest: call %d (%s %s) names no script for this", i, c.Method, c.URL)
 	}
+	return o.follow(c, name)
+}
+
+// follow is the job that a script runs for, which takes what came of a call.
+func (o *Outcome) follow(c scripting.Call, name string) scripting.Input {
 	in := scripting.Input{Script: scripting.Script{Name: name}, State: o.State, Job: o.input.Job}
 	if name == scripting.InlineName(o.input.Script.Source) {
 		in.Script = o.input.Script

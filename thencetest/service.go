@@ -28,6 +28,7 @@ type Service struct {
 	mu       sync.Mutex
 	routes   map[string]*Route
 	requests []Request
+	asking   int // requests that came and are not answered
 }
 
 // Request is one that a service got. A call that is tried again is several, with the same Key.
@@ -105,7 +106,13 @@ func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.requests = append(s.requests, Request{
 		Method: r.Method, Path: r.URL.Path, Query: r.URL.Query(), Header: r.Header.Clone(), Key: r.Header.Get("Idempotency-Key"), Body: string(body),
 	})
+	s.asking++
 	s.mu.Unlock()
+	defer func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.asking--
+	}()
 	if route, pattern := s.mux.Handler(r); pattern != "" && route != nil {
 		s.mux.ServeHTTP(w, r)
 		return

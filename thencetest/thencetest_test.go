@@ -3,6 +3,7 @@ package thencetest_test
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -207,6 +208,19 @@ print(data, job.time, job.context, job.caller)`,
 	}
 }
 
+func TestRunTimer(t *testing.T) {
+	t.Parallel()
+	began := time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)
+	out := thencetest.Run(t, thencetest.Job{Scripts: waiting, Script: "trial", Time: began})
+	if len(out.Calls) != 0 || len(out.Timers) != 1 || !out.Timers[0].Due.Equal(began.AddDate(0, 0, 30)) || out.Timers[0].Script != "trial_ends" {
+		t.Fatalf("calls %+v, timers %+v", out.Calls, out.Timers)
+	}
+	out.Fire(0).WantResult(`["pro", "trial", 720]`)
+	wantVerdict(t, "there is no timer 1: the script set 1", func(t thencetest.TB) {
+		thencetest.Run(t, thencetest.Job{Scripts: waiting, Script: "trial"}).Fire(1)
+	})
+}
+
 func TestRunFailsTheTest(t *testing.T) {
 	t.Parallel()
 	silent := thencetest.Job{Source: `import("stripe").customers.list({}, {then: "", catch: ""})`}
@@ -223,4 +237,111 @@ func TestRunFailsTheTest(t *testing.T) {
 	} {
 		wantVerdict(t, want, fn)
 	}
+}
+
+// waiting are scripts that let time pass.
+var waiting = thencetest.Scripts(map[string]string{
+	"trial": `
+context := import("context"); flow := import("flow"); times := import("times")
+context.set("began", times.now())
+flow.dispatch({script: "trial_ends", after: "720h", data: {plan: "pro"}, tag: "trial"})`,
+	"trial_ends": `
+context := import("context"); job := import("job"); times := import("times")
+began := times.parse(times.format_rfc3339_nano, context.get("began"))
+job.result([data.plan, job.tag, times.sub(times.now(), began) / times.hour])`,
+	"daily":   `flow := import("flow"); context := import("context"); context.set("ran", context.get("ran", 0) + 1); if context.get("ran") < 4 { flow.dispatch({script: "daily", after: "24h"}) }`,
+	"both":    `flow := import("flow"); flow.dispatch({script: "second", after: "2h"}); flow.dispatch({script: "first", after: "1h"})`,
+	"first":   `import("context").set("first", true)`,
+	"second":  `import("context").set("second", true)`,
+	"ask":     `import("http").get("https://api.acme.dev/v1/thing", {then: "ends", catch: "ends"})`,
+	"patient": `import("http").get("https://api.acme.dev/v1/thing", {timeout: "10m", then: "ends", catch: "ends"})`,
+	"ends":    `job := import("job"); job.result(job.failure ? job.failure.type : data)`,
+})
+
+// TestAdvance: a month passes in no time.
+func TestAdvance(t *testing.T) {
+	t.Parallel()
+	pool := thencetest.Start(t, thencetest.Config{Scripts: waiting})
+	trial := pool.Dispatch(dispatcher.Job{Context: "cus_42", Script: "trial"})
+	pool.Advance(719 * time.Hour)
+	pool.Advance(time.Hour)
+	flow := pool.Await(trial)
+	flow.WantJobs("trial", "trial_ends")
+	flow.WantResult(`["pro", "trial", 720]`)
+
+	daily := pool.Dispatch(dispatcher.Job{Context: "cus_43", Script: "daily"})
+	for range 3 {
+		pool.Advance(24 * time.Hour)
+	}
+	pool.Await(daily).WantJobs("daily", "daily", "daily", "daily")
+
+	both := pool.Dispatch(dispatcher.Job{Context: "cus_44", Script: "both"})
+	pool.Advance(time.Hour)
+	pool.Advance(0) // at rest again: the first has come, and the second has not
+	var state map[string]bool
+	if pool.State("cus_44", &state); !state["first"] || state["second"] {
+		t.Errorf("after an hour: %v", state)
+	}
+	pool.Advance(time.Hour)
+	pool.Await(both).WantJobs("both", "first", "second")
+	if ahead := time.Until(pool.Now()); ahead < 794*time.Hour-time.Minute || ahead > 794*time.Hour+time.Minute {
+		t.Errorf("the clock is %s ahead", ahead)
+	}
+}
+
+// TestAdvanceCalls: calls time out, next tries are due, and pauses end.
+func TestAdvanceCalls(t *testing.T) {
+	t.Parallel()
+	acme := thencetest.NewService(t, "acme", "https://api.acme.dev/v1")
+	acme.Config.Attempts, acme.Config.Backoff, acme.Config.MaxWait = 2, time.Hour, time.Hour
+	acme.On("GET /v1/thing").Hang().Answer(200, map[string]any{"n": 1})
+	pool := thencetest.Start(t, thencetest.Config{Scripts: waiting, Services: []*thencetest.Service{acme}})
+	asked := pool.Dispatch(dispatcher.Job{Context: "cus_42", Script: "ask"})
+	pool.Advance(29 * time.Second)
+	if n := len(acme.Requests()); n != 1 {
+		t.Fatalf("%d requests, want 1", n)
+	}
+	pool.Advance(time.Second) // the service's time-out is 30s
+	pool.Advance(time.Hour)   // and its back-off an hour
+	pool.Await(asked).WantResult(`{"n": 1}`)
+}
+
+// TestAdvanceTimeout: a call times out for good, at the time that its script gave it.
+func TestAdvanceTimeout(t *testing.T) {
+	t.Parallel()
+	acme := thencetest.NewService(t, "acme", "https://api.acme.dev/v1")
+	acme.Config.Attempts = 1
+	acme.On("GET /v1/thing").Hang()
+	pool := thencetest.Start(t, thencetest.Config{Scripts: waiting, Services: []*thencetest.Service{acme}})
+	asked := pool.Dispatch(dispatcher.Job{Context: "cus_42", Script: "patient"})
+	pool.Advance(9 * time.Minute)
+	pool.Advance(time.Minute)
+	pool.Await(asked).WantResult(`"timeout"`)
+}
+
+// TestAdvancePause: an API that asked to be left alone for an hour is asked again after it.
+func TestAdvancePause(t *testing.T) {
+	t.Parallel()
+	acme := thencetest.NewService(t, "acme", "https://api.acme.dev/v1")
+	acme.On("GET /v1/thing").Do(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Retry-After", "3600")
+		w.WriteHeader(http.StatusTooManyRequests)
+	}).Answer(200, map[string]any{"n": 1})
+	pool := thencetest.Start(t, thencetest.Config{Scripts: waiting, Services: []*thencetest.Service{acme}})
+	asked := pool.Dispatch(dispatcher.Job{Context: "cus_42", Script: "ask"})
+	pool.Advance(59 * time.Minute)
+	pool.Advance(time.Minute)
+	pool.Await(asked).WantResult(`{"n": 1}`)
+}
+
+// TestAdvanceDeadline: a job that has not begun by its deadline is dead.
+func TestAdvanceDeadline(t *testing.T) {
+	t.Parallel()
+	pool := thencetest.Start(t, thencetest.Config{Scripts: waiting})
+	pool.Advance(time.Hour)
+	late := pool.Await(pool.Dispatch(dispatcher.Job{Context: "cus_42", Script: "first", Deadline: time.Now().Add(30 * time.Minute)}))
+	if late.Err == nil || late.Err.Reason != "deadline" {
+		t.Errorf("got %v, want the deadline", late.Err)
+	}
+	pool.Run("cus_42", "first", nil)
 }
