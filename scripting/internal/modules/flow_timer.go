@@ -1,7 +1,6 @@
 package modules
 
 import (
-	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -48,7 +47,7 @@ func flowTimer(r *Run, o *options) (tengo.Object, error) {
 	return r.call(c)
 }
 
-// due is when a timer is due.
+// due is when a timer is due: now, if its time has passed.
 func (o *options) due(now time.Time) time.Time {
 	_, after := o.get("after")
 	at, given := o.get("at")
@@ -64,6 +63,8 @@ func (o *options) due(now time.Time) time.Time {
 		o.fail("option at %w", err)
 	case due.Sub(now) > maxTimer:
 		o.fail("option at: %s is more than ten years off", due.Format(time.RFC3339))
+	case due.Before(now):
+		return now
 	}
 	return due
 }
@@ -82,8 +83,6 @@ func moment(v tengo.Object) (time.Time, error) {
 			return t, fmt.Errorf("is %q, and no time such as 2026-01-02T15:04:05Z", v.Value)
 		}
 		return t, nil
-	case nil:
-		return time.Time{}, errors.New("must be given")
 	default:
 		return time.Time{}, fmt.Errorf("must be a time, or a text such as \"2026-01-02T15:04:05Z\", not %s", v.TypeName())
 	}
