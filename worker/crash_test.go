@@ -72,7 +72,7 @@ func (b *brittle) Publish(ctx context.Context, m job.Message) error {
 	return b.op(func() error { return b.journal.Publish(ctx, m) })
 }
 
-// crashScripts ask for every kind of effect: calls, a timer, a job for the same context, a job for another, and one that fails.
+// crashScripts ask for every kind of effect: calls, a job for the same context, a job for another, a timer, and one that fails.
 var crashScripts = map[string]string{
 	"start": `
 context := import("context")
@@ -83,13 +83,13 @@ http.post("https://api.example.com/a", {json: {n: 1}})
 flow.dispatch({script: "next"})
 flow.dispatch({context: "other", script: "next"})
 http.post("https://api.example.com/b", {json: {n: 2}})
-flow.dispatch({script: "next", after: "48h"})
 flow.dispatch({context: "other", script: "next"})
 `,
 	"next": `
 context := import("context")
 context.set("n", context.get("n", 0) + 1)
 `,
+	"later": `flow := import("flow"); flow.dispatch({script: "next", after: "48h"}); flow.dispatch({context: "other", script: "next"})`,
 	"fails": `x := undefined; x.y()`,
 }
 
@@ -175,6 +175,7 @@ func crashRun(t *testing.T, left int, after, restart bool) int {
 	b.publish("p.c", "", job.HeaderScript, "start", job.HeaderID, "one")
 	b.publish("p.c", "", job.HeaderScript, "fails", job.HeaderID, "two")
 	b.publish("p.c", "", job.HeaderScript, "start", job.HeaderID, "three")
+	b.publish("p.c", "", job.HeaderScript, "later", job.HeaderID, "four")
 	first, br := b.process(left, after)
 	if err := b.drive(ctx, first, br); err != nil && !errors.Is(err, errCrash) {
 		t.Fatal(err)
@@ -193,7 +194,7 @@ func crashRun(t *testing.T, left int, after, restart bool) int {
 
 func (b *bed) checkCrash(ctx context.Context) {
 	b.t.Helper()
-	for name, want := range map[string]int{"c": 4, "other": 4} {
+	for name, want := range map[string]int{"c": 4, "other": 5} {
 		e, err := b.pool.ContextFromLeader(ctx, name)
 		if err != nil {
 			b.t.Fatal(err)
@@ -217,8 +218,8 @@ func (b *bed) checkCrash(ctx context.Context) {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	if n := calls.CachedInfo().State.Msgs; n != 6 {
-		b.t.Errorf("%d calls and timers, want 4 and 2", n)
+	if n := calls.CachedInfo().State.Msgs; n != 5 {
+		b.t.Errorf("%d calls and timers, want 4 and 1", n)
 	}
 }
 

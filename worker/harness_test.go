@@ -171,7 +171,7 @@ func (b *bed) await(name string, seq uint64) job.Commit {
 func (b *bed) awaitCommit(name string, fits func(job.Commit) bool) job.Commit {
 	b.t.Helper()
 	var got job.Commit
-	err := b.pool.Watch(within(b.t, 20*time.Second), name, func(e stream.Entry) bool {
+	err := b.pool.Watch(within(b.t, time.Minute), name, func(e stream.Entry) bool {
 		if e.Data == nil {
 			return true
 		}
