@@ -27,11 +27,11 @@ func (c *clock) Ahead() time.Duration {
 
 // try is the time that a try of a call may take.
 type try struct {
-	context.Context
-	cancel context.CancelCauseFunc
-	due    time.Time // by the clock
-	timer  *time.Timer
-	done   chan struct{}
+	context.Context //nolint:containedctx // it is a context itself
+	cancel          context.CancelCauseFunc
+	due             time.Time // by the clock
+	timer           *time.Timer
+	done            chan struct{}
 }
 
 // WithTimeout is context.WithTimeout by the clock.
@@ -117,12 +117,8 @@ func (p *Pool) rest() {
 	p.t.Helper()
 	ctx, cancel := context.WithTimeout(p.t.Context(), p.wait)
 	defer cancel()
-	moves := make(chan *nats.Msg, 64)
-	for _, subject := range []string{poolName + ".>", "$JS.ACK.>"} {
-		sub, err := p.conn.ChanSubscribe(subject, moves)
-		p.must(err)
-		defer func() { _ = sub.Unsubscribe() }() // fails when the connection is closed, and then it is too
-	}
+	moves, end := p.moves()
+	defer end()
 	for {
 		first, rests := p.look(ctx)
 		if rests {
@@ -137,6 +133,19 @@ func (p *Pool) rest() {
 			p.t.Fatalf("thencetest: the pool does not come to rest within %s: %d jobs have not ended, %d calls are under way, %d of them were sent",
 				p.wait, first.Jobs, first.UnderWay, p.clock.underWay())
 		}
+	}
+}
+
+// moves are messages to the pool, and words on those that were handed out, until end is called.
+func (p *Pool) moves() (moves chan *nats.Msg, end func()) {
+	p.t.Helper()
+	moves = make(chan *nats.Msg, 64)
+	jobs, err := p.conn.ChanSubscribe(poolName+".>", moves)
+	p.must(err)
+	acks, err := p.conn.ChanSubscribe("$JS.ACK.>", moves)
+	p.must(err)
+	return moves, func() {
+		_, _ = jobs.Unsubscribe(), acks.Unsubscribe() // they fail when the connection is closed, and then these are too
 	}
 }
 

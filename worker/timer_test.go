@@ -72,7 +72,7 @@ func TestTimer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	equal(t, "listed", string(b.await("c", listed).Report.Result), fmt.Sprintf(`["%s","timer","t",%s]`, id, due))
+	equal(t, "listed", string(b.await("c", listed).Report.Result), fmt.Sprintf(`[%q,"timer","t",%s]`, id, due))
 
 	woke := b.awaitCommit("c", func(c job.Commit) bool { return c.Report.Call == id })
 	equal(t, "result", string(woke.Report.Result), fmt.Sprintf(`[{"n":1},"timer","timer","t","seq-%d",null,null]`, seq))
