@@ -71,7 +71,7 @@ func (s *Sandbox) check() {
 			s.checkProcess(p, now, passed)
 		}
 	}
-	send := s.dispatch()
+	send := s.dispatch(nil)
 	s.mu.Unlock()
 	flush(send)
 }
