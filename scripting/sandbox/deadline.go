@@ -51,6 +51,7 @@ func (s *Sandbox) watch() {
 	if !s.watching {
 		s.watching, s.checked = true, time.Now()
 		time.AfterFunc(checkEvery, s.check)
+		wakeMonitor()
 	}
 }
 

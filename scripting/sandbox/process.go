@@ -92,7 +92,11 @@ func (p *process) exec(memory int64) (err error) {
 	if err != nil {
 		return err
 	}
-	p.reader = wire.NewReader(p.out)
+	r, err := newPipeReader(p.out)
+	if err != nil {
+		return err
+	}
+	p.reader = wire.NewReader(r)
 	p.outbox.open(p.in)
 	p.proc, err = os.StartProcess(path, []string{childName, strconv.FormatInt(memory, 10)}, &os.ProcAttr{Dir: "/",
 		Env: []string{}, Files: theirs[:], Sys: attributes()})

@@ -8,6 +8,7 @@ import (
 	"os"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -111,4 +112,37 @@ func TestIdleChildDies(t *testing.T) {
 		}
 	}
 	mustPrint(t, s, "after")
+}
+
+// TestLoopAfterALoneJob: the runtime goes on to interrupt what never gives way, in the child and in this process, though
+// the last system calls before were made behind its back.
+func TestLoopAfterALoneJob(t *testing.T) {
+	s := open(t, nil, Options{Logger: quiet(), Children: 1})
+	known(t, s, brief)
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	const loops = 6
+	for i := range loops {
+		name := fmt.Sprint("loop ", i)
+		loop := in(name, scripting.Input{Script: scripting.Script{Source: "if data.n { for {} } // " + name}, Limits: scripting.Limits{Time: 50 * time.Millisecond}})
+		known(t, s, loop)
+		for range i {
+			mustPrint(t, s, "quick")
+		}
+		loop.Job.Data = []byte(`{"n":1}`)
+		if _, err := s.Run(t.Context(), loop); kindOf(err) != scripting.KindTimeLimit {
+			t.Errorf("%s: %v", name, err)
+		}
+		mustPrint(t, s, "quick")
+		var stop atomic.Bool
+		go stop.Store(true)
+		start := time.Now()
+		for !stop.Load() {
+		}
+		if took := time.Since(start); took > 10*time.Second {
+			t.Errorf("another goroutine did not run for %s", took)
+		}
+	}
+	if killed := s.Stats().Killed[scripting.KindTimeLimit]; raceOff && killed > loops/2 { // some are, where the machine is very busy
+		t.Errorf("%d of %d loops were killed, want them ended by their child", killed, loops)
+	}
 }
