@@ -159,8 +159,8 @@ func (s *Sandbox) clearQueues(why error) {
 	}
 }
 
-// dispatch hands tasks to children that have room, and returns the children that have something to be sent. The caller of own, which
-// may be nil, is who calls it.
+// dispatch hands tasks to children that have room, and returns the children that have something to be sent. own is the
+// task whose caller calls, or nil.
 func (s *Sandbox) dispatch(own *task) (send []*process) {
 	for q := s.lonely(); q != nil; q = s.lonely() {
 		p := s.free()

@@ -61,7 +61,8 @@ func (s *Sandbox) listen(p *process) {
 	}
 }
 
-// readOwn takes a child's answers until a task has its own, or its caller waits no longer. What is left to read is left to others.
+// readOwn takes a child's answers for the caller of a task, until that has its own or waits no longer. What else is to
+// come is left to others.
 func (s *Sandbox) readOwn(ctx context.Context, t *task) {
 	p := t.reads
 	stop := context.AfterFunc(ctx, func() { _ = p.out.SetReadDeadline(longAgo) })
