@@ -3,6 +3,7 @@
 package sandbox
 
 import (
+	"errors"
 	"io"
 	"os"
 	"syscall"
@@ -46,19 +47,7 @@ func (r *pipeReader) Read(b []byte) (int, error) {
 // readNow reads what there is. It is false when the pipe is empty.
 func (r *pipeReader) readNow(fd uintptr) bool {
 	r.n, r.err = readFD(int(fd), r.buf)
-	return r.err != unix.EAGAIN
-}
-
-// pipeWriter writes to a pipe that the runtime's poller looks after.
-type pipeWriter struct{ f *os.File }
-
-func (w pipeWriter) Write(b []byte) (int, error) {
-	n, err := writeNow(w.f, b)
-	if err != nil || n == len(b) {
-		return n, err
-	}
-	rest, err := w.f.Write(b[n:])
-	return n + rest, err
+	return !errors.Is(r.err, unix.EAGAIN)
 }
 
 // writeNow writes what a pipe takes without waiting, and returns how much that was.
@@ -72,7 +61,7 @@ func writeNow(f *os.File, b []byte) (n int, err error) {
 		n, failed = writeFD(int(fd), b)
 		return true
 	})
-	if failed == unix.EAGAIN || failed == unix.EINTR {
+	if errors.Is(failed, unix.EAGAIN) || errors.Is(failed, unix.EINTR) {
 		return 0, err
 	}
 	if err == nil {
