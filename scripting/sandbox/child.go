@@ -53,7 +53,11 @@ func runChild(memory int64) error {
 	debug.SetMaxStack(maxStack)
 	debug.SetGCPercent(gcPercent)
 	debug.SetMemoryLimit(memory / 4 * 3)
-	c := &child{in: wire.NewReader(os.Stdin), memory: memory}
+	in, out, err := standardPipes()
+	if err != nil {
+		return err
+	}
+	c := &child{in: wire.NewReader(in), results: results{out: out}, memory: memory}
 	if err := c.mapPage(); err != nil {
 		return err
 	}
@@ -134,7 +138,7 @@ func startThreads() {
 func (c *child) hello(layers []wire.Layer) error {
 	frame, err := wire.AppendHello(nil, layers)
 	if err == nil {
-		_, err = os.Stdout.Write(frame)
+		_, err = c.results.out.Write(frame)
 	}
 	return err
 }
@@ -257,6 +261,7 @@ func (c *child) tidy() {
 // results are answers on their way to the parent. They are sent together when jobs are short: at the latest batchTime
 // after the first of them, or when the child has to wait or to run something that takes longer.
 type results struct {
+	out   io.Writer
 	mu    sync.Mutex
 	buf   []byte
 	first time.Time // when the first that is in buf was added
@@ -292,7 +297,7 @@ func (r *results) send() error {
 	if len(r.buf) == 0 {
 		return nil
 	}
-	_, err := os.Stdout.Write(r.buf)
+	_, err := r.out.Write(r.buf)
 	if r.buf = r.buf[:0]; cap(r.buf) > wire.MaxFrame/4 {
 		r.buf = nil
 	}

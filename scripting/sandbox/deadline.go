@@ -51,6 +51,7 @@ func (s *Sandbox) watch() {
 	if !s.watching {
 		s.watching, s.checked = true, time.Now()
 		time.AfterFunc(checkEvery, s.check)
+		wakeMonitor()
 	}
 }
 
@@ -71,7 +72,7 @@ func (s *Sandbox) check() {
 			s.checkProcess(p, now, passed)
 		}
 	}
-	send := s.dispatch()
+	send := s.dispatch(nil)
 	s.mu.Unlock()
 	flush(send)
 }

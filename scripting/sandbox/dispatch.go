@@ -24,7 +24,7 @@ func (s *Sandbox) submit(t *task) error {
 		return err
 	}
 	s.queueOf(t).push(t)
-	send := s.dispatch()
+	send := s.dispatch(t)
 	s.mu.Unlock()
 	flush(send)
 	return nil
@@ -159,8 +159,9 @@ func (s *Sandbox) clearQueues(why error) {
 	}
 }
 
-// dispatch hands tasks to children that have room, and returns the children that have something to be sent.
-func (s *Sandbox) dispatch() (send []*process) {
+// dispatch hands tasks to children that have room, and returns the children that have something to be sent. own is the
+// task whose caller calls, or nil.
+func (s *Sandbox) dispatch(own *task) (send []*process) {
 	for q := s.lonely(); q != nil; q = s.lonely() {
 		p := s.free()
 		if p == nil {
@@ -169,7 +170,7 @@ func (s *Sandbox) dispatch() (send []*process) {
 		s.keptTurn = q == &s.others
 		if t := s.next(q); t != nil {
 			p.alone, p.kept = true, q == &s.kept
-			send = s.hand(p, t, send)
+			send = s.hand(p, t, t == own, send)
 		}
 	}
 	for s.quick.len() > 0 {
@@ -178,7 +179,7 @@ func (s *Sandbox) dispatch() (send []*process) {
 			break
 		}
 		if t := s.next(&s.quick); t != nil {
-			send = s.hand(p, t, send)
+			send = s.hand(p, t, t == own, send)
 		}
 	}
 	return send
@@ -255,7 +256,7 @@ func (s *Sandbox) next(q *fairQueue) *task {
 }
 
 // hand puts a task into a child's outbox, and adds the child to those that have something to be sent.
-func (s *Sandbox) hand(p *process, t *task, send []*process) []*process {
+func (s *Sandbox) hand(p *process, t *task, own bool, send []*process) []*process {
 	p.last++
 	told := false
 	err := p.outbox.add(len(p.jobs) == 0, func(buf []byte) (_ []byte, err error) {
@@ -280,6 +281,7 @@ func (s *Sandbox) hand(p *process, t *task, send []*process) []*process {
 		p.run = progress{number: p.run.number}
 	}
 	p.jobs = append(p.jobs, t)
+	s.readFor(p, t, own)
 	s.watch()
 	for _, q := range send {
 		if q == p {

@@ -33,15 +33,20 @@ func (p *process) end(lost error) ending {
 		_ = p.proc.Kill()
 	})
 	defer timer.Stop()
-	const most = 64 << 10
 	_ = p.err.SetReadDeadline(time.Now().Add(2 * endTime))
-	text, _ := io.ReadAll(io.LimitReader(p.err, most))
-	e := ending{lost: lost, text: string(text)}
+	e := ending{lost: lost, text: p.words()}
 	if state, err := p.proc.Wait(); err == nil {
 		e.status, _ = state.Sys().(syscall.WaitStatus)
 	}
 	e.killed = late.Load()
 	return e
+}
+
+// lastWords reads what a child says at its end, and waits for that: before its end it has nothing to say.
+func (p *process) lastWords() string {
+	const most = 64 << 10
+	text, _ := io.ReadAll(io.LimitReader(p.err, most))
+	return string(text)
 }
 
 // note is the line in which the child says why it ended, for the log.

@@ -1,7 +1,6 @@
 package sandbox
 
 import (
-	"bytes"
 	"fmt"
 	"slices"
 	"time"
@@ -21,7 +20,7 @@ const (
 func (s *Sandbox) admit(p *process) {
 	s.processes = append(s.processes, p)
 	s.stats.Started++
-	s.running.Go(func() { s.listen(p) })
+	s.running.Go(func() { s.attend(p) })
 }
 
 // replace starts another child in the background. The lock is held, and the sandbox not closed.
@@ -64,55 +63,9 @@ func (s *Sandbox) join(p *process) {
 		return
 	}
 	s.admit(p)
-	send := s.dispatch()
+	send := s.dispatch(nil)
 	s.mu.Unlock()
 	flush(send)
-}
-
-// listen takes a child's answers until its end, and deals with that.
-func (s *Sandbox) listen(p *process) {
-	var batch []wire.Done
-	for {
-		kind, body, err := p.reader.Next()
-		if err == nil && kind != wire.KindDone {
-			err = fmt.Errorf("%w: its kind is %d", wire.ErrFormat, kind)
-		}
-		if err == nil {
-			var d wire.Done
-			d, err = wire.ParseDone(bytes.Clone(body))
-			batch = append(batch, d)
-		}
-		if err == nil && p.reader.Buffered() {
-			continue
-		}
-		if err == nil {
-			err = s.settle(p, batch)
-		}
-		if err != nil {
-			s.bury(p, err)
-			return
-		}
-		clear(batch)
-		batch = batch[:0]
-	}
-}
-
-// settle ends the jobs that a child has answered.
-func (s *Sandbox) settle(p *process, batch []wire.Done) error {
-	s.mu.Lock()
-	for i := range batch {
-		if err := s.answered(p, &batch[i]); err != nil {
-			s.mu.Unlock()
-			return err
-		}
-	}
-	if p.retired && len(p.jobs) == 0 {
-		p.in.Close() // it ends by itself
-	}
-	send := s.dispatch()
-	s.mu.Unlock()
-	flush(send)
-	return nil
 }
 
 // answered ends one job. A child answers in order, and nothing that it was not asked; only what was taken back too late
@@ -191,7 +144,8 @@ func (s *Sandbox) bury(p *process, lost error) {
 		s.bereave(t, why, ran, len(jobs) == 1)
 	}
 	p.close()
-	send := s.dispatch()
+	close(p.buried)
+	send := s.dispatch(nil)
 	s.mu.Unlock()
 	flush(send)
 }

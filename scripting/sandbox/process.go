@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/thence-dev/thence/scripting/sandbox/internal/wire"
@@ -25,6 +26,9 @@ type process struct {
 	layers Layers
 	reader *wire.Reader
 	outbox outbox
+	words  func() string // waits for its end, and returns what it said then
+	buried chan struct{} // closed when its end was dealt with
+	batch  []wire.Done   // answers that were read and not settled; of who reads
 
 	sources sources
 	shelf   shelf
@@ -34,6 +38,8 @@ type process struct {
 	alone   bool    // it runs a job beside which nothing is to wait
 	kept    bool    // that job's script is in quarantine
 	retired bool    // it gets no more jobs
+	read    bool    // somebody reads its answers
+	gone    bool    // it says no more
 	size    int     // bytes of jobs
 	run     progress
 	killed  *death // why the sandbox has killed it
@@ -42,7 +48,8 @@ type process struct {
 // start starts a child, hands it the library, and waits until it is confined. It must be called on a thread that lives
 // as long as the child may.
 func start(memory int64, library []byte) (*process, error) {
-	p := &process{}
+	p := &process{buried: make(chan struct{})}
+	p.words = sync.OnceValue(p.lastWords)
 	if err := p.exec(memory); err != nil {
 		return nil, fmt.Errorf("start a sandbox process: %w", err)
 	}
@@ -85,7 +92,11 @@ func (p *process) exec(memory int64) (err error) {
 	if err != nil {
 		return err
 	}
-	p.reader = wire.NewReader(p.out)
+	r, err := newPipeReader(p.out)
+	if err != nil {
+		return err
+	}
+	p.reader = wire.NewReader(r)
 	p.outbox.open(p.in)
 	p.proc, err = os.StartProcess(path, []string{childName, strconv.FormatInt(memory, 10)}, &os.ProcAttr{Dir: "/",
 		Env: []string{}, Files: theirs[:], Sys: attributes()})

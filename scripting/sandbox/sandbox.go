@@ -184,6 +184,9 @@ func (s *Sandbox) run(ctx context.Context, t *task) (*scripting.Outcome, error) 
 	if err := s.submit(t); err != nil {
 		return nil, err
 	}
+	if t.reads != nil {
+		s.readOwn(ctx, t)
+	}
 	select {
 	case <-t.done:
 		return t.outcome, t.err

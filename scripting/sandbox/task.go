@@ -24,6 +24,7 @@ type task struct {
 	conduct *conduct // of the script; nil before submit, and once the task is over
 	line    *line    // where it waits; nil when it does not
 	place   *list.Element
+	reads   *process      // the child whose answers its caller reads; nil if others do
 	number  uint64        // in the child that it was sent to
 	deaths  int           // of children in which it was
 	solo    bool          // it runs alone from now on

@@ -60,6 +60,7 @@ func (w *watch) begin(number uint64, limit time.Duration, exact bool) context.Co
 	if !w.armed {
 		w.armed = true
 		w.timer.Reset(watchEvery)
+		wakeMonitor()
 	}
 	var ctx context.Context
 	ctx, w.stop = context.WithCancelCause(context.Background())
