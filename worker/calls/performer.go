@@ -54,6 +54,7 @@ type Deliveries interface {
 type Performer struct {
 	config Config
 	now    func() time.Time
+	looks  *looks
 
 	mu       sync.Mutex
 	serving  map[string]*serving // by service
@@ -75,7 +76,7 @@ func New(c Config) *Performer {
 	if c.Observer == nil {
 		c.Observer = Unobserved{}
 	}
-	return &Performer{config: c, now: time.Now, serving: map[string]*serving{}, inFlight: map[*stream.Delivery]struct{}{}}
+	return &Performer{config: c, now: time.Now, looks: newLooks(), serving: map[string]*serving{}, inFlight: map[*stream.Delivery]struct{}{}}
 }
 
 // Run performs calls of all services until ctx ends, of those that are declared at the time. It then takes no more, lets
