@@ -57,7 +57,7 @@ type Performer struct {
 	looks  *looks
 
 	mu       sync.Mutex
-	serving  map[string]*serving // by service
+	serving  map[string]*serving         // by service
 	inFlight map[uint64]*stream.Delivery // by the sequence of the call's message
 }
 
