@@ -165,7 +165,7 @@ func TestTenThousandCalls(t *testing.T) {
 		protocol string
 		most     int // MiB resident
 	}{
-		{"http", 550}, {"h2", 450},
+		{"http", 350}, {"h2", 450},
 	} {
 		t.Run(test.protocol, func(t *testing.T) { manyCalls(t, test.protocol, test.most) })
 	}

@@ -13,6 +13,7 @@ import (
 //
 // It is a courtesy: who has waited for its patience goes on. An API that takes no connections holds up nobody for longer.
 type connecting struct {
+	known    atomic.Bool   // there was a connection
 	shared   atomic.Bool   // the API speaks HTTP/2, by its last connection
 	turn     chan struct{} // holds a token while somebody looks for a connection
 	patience time.Duration // how long a call waits for its turn
@@ -24,7 +25,7 @@ func newConnecting() *connecting {
 
 // enter waits for the try's turn, where there are turns.
 func (c *connecting) enter(t *try) {
-	if c == nil || !c.shared.Load() {
+	if c == nil || c.known.Load() && !c.shared.Load() {
 		return
 	}
 	select {
@@ -57,6 +58,7 @@ func (t *try) found(info httptrace.GotConnInfo) {
 	c := t.client.connecting
 	if conn, ok := info.Conn.(*tls.Conn); ok && c != nil && t.response == nil {
 		c.shared.Store(conn.ConnectionState().NegotiatedProtocol == "h2")
+		c.known.Store(true)
 	}
 	c.leave(t)
 }

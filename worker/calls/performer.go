@@ -55,10 +55,11 @@ type Deliveries interface {
 type Performer struct {
 	config Config
 	now    func() time.Time
+	looks  *looks
 
 	mu       sync.Mutex
-	serving  map[string]*serving // by service
-	inFlight map[*stream.Delivery]struct{}
+	serving  map[string]*serving         // by service
+	inFlight map[uint64]*stream.Delivery // by the sequence of the call's message
 }
 
 // Batch is how many calls of a service are asked for ahead.
@@ -79,7 +80,7 @@ func New(c Config) *Performer {
 	if c.Clock == nil {
 		c.Clock = MachineClock{}
 	}
-	return &Performer{config: c, now: time.Now, serving: map[string]*serving{}, inFlight: map[*stream.Delivery]struct{}{}}
+	return &Performer{config: c, now: time.Now, looks: newLooks(), serving: map[string]*serving{}, inFlight: map[uint64]*stream.Delivery{}}
 }
 
 // Run performs calls of all services until ctx ends, of those that are declared at the time. It then takes no more, lets
@@ -140,7 +141,9 @@ func (p *Performer) serve(ctx, work context.Context, s *serving) error {
 			continue
 		}
 		crash.Here(crash.CallTaken)
-		p.hold(s, d)
+		if !p.hold(s, d) {
+			continue
+		}
 		under.Go(func() {
 			if u := p.prepare(ctx, work, s, d); u != nil {
 				under.Go(func() {
@@ -152,19 +155,24 @@ func (p *Performer) serve(ctx, work context.Context, s *serving) error {
 	}
 }
 
-// hold keeps a call from being handed to others, until let.
-func (p *Performer) hold(by *serving, d *stream.Delivery) {
-	by.inFlight.Add(1)
+// hold keeps a call from being handed to others, until let. It returns false when this worker has it: its words to the server were
+// on their way for too long, and what comes of it counts for the message however often it is handed out.
+func (p *Performer) hold(by *serving, d *stream.Delivery) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.inFlight[d] = struct{}{}
+	if p.inFlight[d.Message.Sequence] != nil {
+		return false
+	}
+	by.inFlight.Add(1)
+	p.inFlight[d.Message.Sequence] = d
+	return true
 }
 
 // let ends a call's message, or gives it back, as err says: nil is a call that has served. taking ends before work does.
 func (p *Performer) let(taking context.Context, by *serving, d *stream.Delivery, err error) {
 	by.inFlight.Add(-1)
 	p.mu.Lock()
-	delete(p.inFlight, d)
+	delete(p.inFlight, d.Message.Sequence)
 	p.mu.Unlock()
 	switch {
 	case err == nil:
@@ -188,7 +196,7 @@ func (p *Performer) try(err error) {
 func (p *Performer) renew(ctx context.Context) {
 	for pause(ctx, p.shortest()/3) == nil {
 		p.mu.Lock()
-		for d := range p.inFlight {
+		for _, d := range p.inFlight {
 			p.try(d.Working())
 		}
 		p.mu.Unlock()
