@@ -9,7 +9,8 @@ import (
 )
 
 // open asks the context's leader whether the call still waits for its answer (rule 11). An answer that is older than
-// the commit which opened the call is no answer: it is asked again.
+// the commit which opened the call is no answer: it is asked again. That it waits no more is said by a commit that stands: the
+// call's message is acked on its word, and nobody would have the call if the server came back without it.
 func (p *Performer) open(ctx context.Context, a job.Address, call *job.Call) (bool, error) {
 	for wait := 5 * time.Millisecond; ; wait = min(2*wait, time.Second) {
 		entry, err := p.config.Streams.ContextFromLeader(ctx, a.Context)
@@ -17,7 +18,13 @@ func (p *Performer) open(ctx context.Context, a job.Address, call *job.Call) (bo
 			if entry.Data == nil {
 				return false, nil // the context was deleted by an operator
 			}
-			return waits(entry.Data, call.ID)
+			open, err := waits(entry.Data, call.ID)
+			if open || err != nil {
+				return open, err
+			}
+			if p.config.Stands(ctx, a.Context, entry) == nil {
+				return false, nil
+			}
 		}
 		if err := pause(ctx, wait); err != nil {
 			return false, err
