@@ -186,7 +186,7 @@ func TestAwaitFlowWithoutAWorker(t *testing.T) {
 	c := job.Commit{Version: job.Version, State: json.RawMessage(`{}`), Applied: receipt.Sequence, Report: job.Report{
 		Job: receipt.ID, Sequence: receipt.Sequence, Outcome: job.OutcomeDone}}
 	entry := must(h.pool.Context(h.ctx, "cus_42"))(t)
-	h.revision = must(h.pool.Commit(h.ctx, "cus_42", must(job.Encode(c))(t), entry.Revision))(t)
+	h.revision = must(h.pool.Commit(h.ctx, "cus_42", must(job.Encode(c))(t), entry.Base()))(t)
 	behind := must(h.Dispatch(h.ctx, dispatcher.Job{Source: "x := 2"}))(t)
 	opens(fmt.Sprintf("job %d on its subject", behind.Sequence))
 }
@@ -203,7 +203,7 @@ func TestAwaitFlowOfADeletedContext(t *testing.T) {
 	}()
 	open := job.Commit{Version: job.Version, State: json.RawMessage(`{}`), Applied: 2, Calls: map[string]job.OpenCall{"2-0": {Service: "stripe"}},
 		Report: job.Report{Job: "job-2", Sequence: 2, Outcome: job.OutcomeDone}}
-	must(h.pool.Commit(h.ctx, "cus_42", must(job.Encode(open))(t), h.revision))(t)
+	must(h.pool.Commit(h.ctx, "cus_42", must(job.Encode(open))(t), stream.Base{Revision: h.revision}))(t)
 	<-seen
 	deleted := job.Message{Subject: "$KV.payments.cus_42", Header: map[string][]string{"KV-Operation": {"DEL"}}}
 	if err := h.pool.Publish(h.ctx, deleted); err != nil {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/thence-dev/thence/dispatcher"
 	"github.com/thence-dev/thence/internal/job"
+	"github.com/thence-dev/thence/internal/stream"
 )
 
 // history is one context as a worker would write it.
@@ -23,7 +24,7 @@ func (h *history) commit(rep job.Report) {
 	h.Helper()
 	rep.Worker = "w1"
 	data := must(job.Encode(job.Commit{Version: job.Version, State: json.RawMessage(`{}`), Applied: rep.Sequence, Report: rep}))(h)
-	h.revision = must(h.pool.Commit(h.ctx, h.name, data, h.revision))(h)
+	h.revision = must(h.pool.Commit(h.ctx, h.name, data, stream.Base{Revision: h.revision}))(h)
 }
 
 func (h *history) receipt(sequence uint64) dispatcher.Receipt {
@@ -165,7 +166,7 @@ func TestAwaitRefuses(t *testing.T) {
 			t.Errorf("%s: got  %v\nwant %s", name, err, test.want)
 		}
 	}
-	if _, err := r.pool.Commit(r.ctx, "a", []byte("no commit"), 0); err != nil {
+	if _, err := r.pool.Commit(r.ctx, "a", []byte("no commit"), stream.Base{}); err != nil {
 		t.Fatal(err)
 	}
 	_, err := r.Await(r.ctx, dispatcher.Receipt{Worker: "payments", Context: "a", Sequence: 1})

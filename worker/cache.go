@@ -5,14 +5,15 @@ import (
 	"sync"
 
 	"github.com/thence-dev/thence/internal/job"
+	"github.com/thence-dev/thence/internal/stream"
 )
 
 // view is a context as this process last saw it. It belongs to the lane that runs the context.
 type view struct {
-	revision uint64
-	commit   job.Commit
-	size     int
-	flushed  bool // this process has published the commit's outbox
+	base    stream.Base
+	commit  job.Commit
+	size    int
+	flushed bool // this process has published the commit's outbox, or there is none
 }
 
 // views keeps the contexts that were used last, within a bound of bytes.

@@ -63,8 +63,8 @@ func (b *brittle) NextJob(ctx context.Context, name string, from uint64) (m job.
 	return m, err
 }
 
-func (b *brittle) Commit(ctx context.Context, name string, data []byte, revision uint64) (got uint64, err error) {
-	err = b.op(func() error { got, err = b.journal.Commit(ctx, name, data, revision); return err })
+func (b *brittle) Commit(ctx context.Context, name string, data []byte, on stream.Base) (got uint64, err error) {
+	err = b.op(func() error { got, err = b.journal.Commit(ctx, name, data, on); return err })
 	return got, err
 }
 
@@ -296,7 +296,7 @@ func TestAhead(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := b.pool.Commit(t.Context(), "c", ahead, 0); err != nil {
+	if _, err := b.pool.Commit(t.Context(), "c", ahead, stream.Base{}); err != nil {
 		t.Fatal(err)
 	}
 	seq := b.publish("p.c", "", job.HeaderScript, "next")

@@ -48,13 +48,13 @@ func skips(old job.Commit, head job.Message) bool {
 // that says so is stored first, so that none is missing: where this process ends in between, or loses the race, whoever
 // runs the job next writes its own in the same place.
 func (r *rounds) hold(ctx context.Context, g goal, v view, head job.Message, failed job.Commit) error {
-	f := flush{job.Address{Pool: r.pool, Context: g.name}, failed, v.revision, head, false}
+	f := flush{job.Address{Pool: r.pool, Context: g.name}, failed, v.base.Revision, head, false}
 	if err := g.away(func() error { return r.outbox.tellHeld(ctx, f) }); err != nil {
 		return err
 	}
 	why := failed.Report.Error
 	c := v.commit
-	c.Version, c.Tries, c.Skip, c.Deed = job.Version, nil, nil, nil
+	c.Version, c.Tries, c.Skip, c.Deed, c.Repeats = job.Version, nil, nil, nil, 0
 	if c.State == nil {
 		c.State = []byte("{}")
 	}
@@ -65,7 +65,7 @@ func (r *rounds) hold(ctx context.Context, g goal, v view, head job.Message, fai
 		return err
 	}
 	crash.Here(crash.HoldBefore)
-	_, err = r.commit(ctx, g.name, encoded, v.revision)
+	_, err = r.commit(ctx, g.name, encoded, v.base)
 	if errors.Is(err, stream.ErrConflict) {
 		r.stats.lostRaces.Add(1)
 		return nil // whoever was first has run it, or held it

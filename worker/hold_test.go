@@ -52,7 +52,7 @@ func (b *bed) decide(change func(*job.Commit)) {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	if _, err := b.pool.Commit(ctx, "c", data, e.Revision); err != nil {
+	if _, err := b.pool.Commit(ctx, "c", data, e.Base()); err != nil {
 		b.t.Fatal(err)
 	}
 	b.publish("p.c", "", job.HeaderType, job.TypeWake)

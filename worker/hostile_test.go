@@ -103,7 +103,7 @@ func TestLargeDeath(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := b.pool.Commit(t.Context(), "c", encoded, 0); err != nil {
+	if _, err := b.pool.Commit(t.Context(), "c", encoded, stream.Base{}); err != nil {
 		t.Fatal(err)
 	}
 	b.work(b.config(map[string]string{

@@ -180,7 +180,7 @@ func (b *bed) open1(t *testing.T, call job.OpenCall) {
 	t.Helper()
 	data, err := job.Encode(job.Commit{Version: job.Version, State: []byte("{}"), Calls: map[string]job.OpenCall{"5-0": call}})
 	if err == nil {
-		_, err = b.pool.Commit(within(t, 10*time.Second), "c", data, 0)
+		_, err = b.pool.Commit(within(t, 10*time.Second), "c", data, stream.Base{})
 	}
 	if err != nil {
 		t.Fatal(err)

@@ -21,7 +21,8 @@ type journal interface {
 	NextJob(ctx context.Context, name string, from uint64) (job.Message, error)
 	NextJobFromLeader(ctx context.Context, name string, from uint64) (job.Message, error)
 	LastJob(ctx context.Context) (uint64, error)
-	Commit(ctx context.Context, name string, data []byte, revision uint64) (uint64, error)
+	Commit(ctx context.Context, name string, data []byte, on stream.Base) (uint64, error)
+	Connection() uint64
 	Publish(ctx context.Context, m job.Message) error
 	RoomForCalls(ctx context.Context) error
 	PurgeRetry(ctx context.Context, a job.Address, call string) (bool, error)
@@ -41,6 +42,7 @@ type rounds struct {
 	stats    *stats
 	observer Observer
 	seen     atomic.Uint64 // a sequence that the jobs stream has reached
+	acked    acked
 
 	pause    func(ctx context.Context, d time.Duration) error
 	jitter   func(time.Duration) time.Duration // a random part of a duration
@@ -86,7 +88,10 @@ func (r *rounds) advance(ctx context.Context, g goal) error {
 		}
 		crash.Here(crash.ContextRead)
 		if v.commit.Applied >= g.target {
-			return r.reached(ctx, g, v)
+			if err := r.reached(ctx, g, v); !errors.Is(err, stream.ErrConflict) {
+				return err
+			}
+			continue
 		}
 		if v.commit.Held != nil {
 			if leader {
@@ -95,8 +100,11 @@ func (r *rounds) advance(ctx context.Context, g goal) error {
 			leader = true // it may go on by now
 			continue
 		}
+		handed, over := r.seen.Load(), r.stream.Connection()
 		head, err := r.head(ctx, &v, g, leader)
 		switch {
+		case errors.Is(err, stream.ErrConflict):
+			continue
 		case errors.Is(err, stream.ErrNone) && g.target == math.MaxUint64:
 			return nil
 		case errors.Is(err, stream.ErrNone) || err == nil && head.Sequence > g.target:
@@ -111,6 +119,12 @@ func (r *rounds) advance(ctx context.Context, g goal) error {
 		}
 		leader = false
 		crash.Here(crash.HeadRead)
+		if r.stands(v) {
+			v.base.Over = 0
+		}
+		if head.Sequence > handed && v.base.Over == 0 {
+			v.base.Over = over // it was only read, too: consumers hand out what is on the disk
+		}
 		if err := r.step(ctx, g, v, head); err != nil {
 			return err
 		}
@@ -120,22 +134,14 @@ func (r *rounds) advance(ctx context.Context, g goal) error {
 	}
 }
 
-// reached publishes the outbox once more when the target is the last applied job and nobody is known to have done so.
+// reached ends a delivery whose job was applied. It makes sure that the commit which says so stands, and publishes the outbox
+// once more when the target is the last applied job and nobody is known to have done so.
 func (r *rounds) reached(ctx context.Context, g goal, v view) error {
-	if v.commit.Applied == g.target && !v.flushed {
-		m, err := r.stream.NextJob(ctx, g.name, g.target)
-		if errors.Is(err, stream.ErrNone) || err == nil && m.Sequence != g.target {
-			m, err = r.stream.NextJobFromLeader(ctx, g.name, g.target) // a replica that lags may not have it yet
-		}
-		if err == nil && m.Sequence == g.target {
-			crash.Here(crash.ReflushBefore)
-			err = r.flush(ctx, g, &v, m, true)
-			crash.Here(crash.ReflushAfter)
-		}
-		if errors.Is(err, stream.ErrNone) {
-			return errGone // it was acked meanwhile; or the leader is one no longer, and does not know it
-		}
-		if err != nil {
+	if g.delivered <= 1 && r.left(v) {
+		return errGone // as good as: who applied it acks it, or it comes again
+	}
+	if !r.stands(v) || v.commit.Applied == g.target && !v.flushed {
+		if err := r.reachAgain(ctx, g, v); err != nil {
 			return err
 		}
 	}
@@ -144,6 +150,30 @@ func (r *rounds) reached(ctx context.Context, g goal, v view) error {
 	}
 	g.applied(g.target)
 	return nil
+}
+
+// reachAgain is for a delivery whose job was applied by another, or by a process before this one, or nobody knows by whom.
+func (r *rounds) reachAgain(ctx context.Context, g goal, v view) error {
+	m, err := r.stream.NextJob(ctx, g.name, g.target)
+	if errors.Is(err, stream.ErrNone) || err == nil && m.Sequence != g.target {
+		m, err = r.stream.NextJobFromLeader(ctx, g.name, g.target) // a replica that lags may not have it yet
+	}
+	if errors.Is(err, stream.ErrNone) || err == nil && m.Sequence != g.target {
+		return errGone // it was acked meanwhile; or the leader is one no longer, and does not know it
+	}
+	if err != nil {
+		return err
+	}
+	if err := r.prove(ctx, g.name, &v); err != nil {
+		return err
+	}
+	r.views.put(g.name, v)
+	if v.commit.Applied != g.target || v.flushed {
+		return nil
+	}
+	crash.Here(crash.ReflushBefore)
+	defer crash.Here(crash.ReflushAfter)
+	return r.flush(ctx, g, &v, m, true)
 }
 
 // A stream may seem to end before a job that was applied, although it does not: for as long as a leader that was cut off
@@ -199,7 +229,7 @@ func (e *fatalError) Unwrap() error { return e.error }
 
 // load returns the context as it is cached, or as the stream has it.
 func (r *rounds) load(ctx context.Context, name string, leader bool) (view, error) {
-	if v, ok := r.views.get(name); ok && !leader {
+	if v, ok := r.views.get(name); ok && !leader && (r.stands(v) || v.base.Over == r.stream.Connection()) {
 		return v, nil
 	}
 	read := r.stream.Context
@@ -210,13 +240,23 @@ func (r *rounds) load(ctx context.Context, name string, leader bool) (view, erro
 	if err != nil {
 		return view{}, err
 	}
-	v := view{revision: entry.Revision, size: len(entry.Data)}
+	v, err := r.viewOf(name, entry)
+	if err != nil {
+		return view{}, err
+	}
+	r.views.put(name, v)
+	return v, nil
+}
+
+// viewOf is a context as it was read.
+func (r *rounds) viewOf(name string, entry stream.Entry) (view, error) {
+	v := view{base: entry.Base(), size: len(entry.Data)}
 	if entry.Data != nil {
+		var err error
 		if v.commit, err = job.DecodeCommit(entry.Data); err != nil {
 			return view{}, fmt.Errorf("context %s.%s: %w", r.pool, name, err)
 		}
 	}
-	r.views.put(name, v)
 	return v, nil
 }
 
@@ -235,17 +275,34 @@ func (r *rounds) head(ctx context.Context, v *view, g goal, leader bool) (job.Me
 	if err != nil || m.Sequence != v.commit.Applied || v.flushed {
 		return m, err
 	}
+	if len(v.commit.Outbox) > 0 && r.left(*v) {
+		if err := r.giveWay(ctx, g); err != nil {
+			return m, err
+		}
+		if m, err = next(ctx, g.name, from); err != nil || m.Sequence != v.commit.Applied {
+			return m, err
+		}
+	}
 	crash.Here(crash.ReflushBefore)
 	if err := r.flush(ctx, g, v, m, true); err != nil {
 		return m, err
 	}
 	crash.Here(crash.ReflushAfter)
+	if r.stands(*v) {
+		g.applied(m.Sequence) // so that nobody else need write it again
+	}
 	return next(ctx, g.name, v.commit.Applied+1)
 }
 
-// flush publishes the outbox of the context's last commit. again says that somebody may have done so before.
+// flush publishes the outbox of the context's last commit, which stands by then. again says that somebody may have done so
+// before.
 func (r *rounds) flush(ctx context.Context, g goal, v *view, applied job.Message, again bool) error {
-	f := flush{job.Address{Pool: r.pool, Context: g.name}, v.commit, v.revision, applied, again}
+	if len(v.commit.Outbox) > 0 {
+		if err := r.prove(ctx, g.name, v); err != nil {
+			return err
+		}
+	}
+	f := flush{job.Address{Pool: r.pool, Context: g.name}, v.commit, v.base.Revision, applied, again}
 	if len(v.commit.Outbox) > 0 && r.outbox.publish(ctx, f) != nil {
 		if err := g.away(func() error { return r.insist(ctx, f) }); err != nil {
 			return err
@@ -285,17 +342,17 @@ func (r *rounds) step(ctx context.Context, g goal, v view, head job.Message) err
 		return r.hold(ctx, g, v, head, next)
 	}
 	crash.Here(crash.CommitBefore)
-	revision, err := r.commit(ctx, g.name, encoded, v.revision)
+	revision, err := r.commit(ctx, g.name, encoded, v.base)
 	if errors.Is(err, stream.ErrConflict) {
 		crash.Here(crash.CommitLost)
 		r.stats.lostRaces.Add(1)
 		r.log.Debug("lost a race for a context", "context", g.name, "sequence", head.Sequence)
-		return g.brief(func() error { return r.pause(ctx, 10*time.Millisecond+r.jitter(40*time.Millisecond)) })
+		return r.giveWay(ctx, g)
 	} else if err != nil {
 		return err
 	}
 	crash.Here(crash.CommitAfter)
-	done := view{revision: revision, commit: next, size: len(encoded), flushed: len(next.Outbox) == 0}
+	done := view{base: stream.Base{Revision: revision}, commit: next, size: len(encoded), flushed: len(next.Outbox) == 0}
 	r.views.put(g.name, done)
 	r.ended(g.name, next.Report)
 	if !done.flushed {
@@ -308,6 +365,11 @@ func (r *rounds) step(ctx context.Context, g goal, v view, head job.Message) err
 	}
 	g.applied(head.Sequence)
 	return nil
+}
+
+// giveWay waits a moment in which whoever is at the context may go on.
+func (r *rounds) giveWay(ctx context.Context, g goal) error {
+	return g.brief(func() error { return r.pause(ctx, 10*time.Millisecond+r.jitter(40*time.Millisecond)) })
 }
 
 // purge removes the timers of calls that the job cancelled, as far as it can: one that is left wakes its call for
@@ -326,10 +388,13 @@ func (r *rounds) purge(ctx context.Context, name string, c job.Commit) {
 
 // commit writes the context. Whatever goes wrong, what this process thought of the context is forgotten: only a commit
 // that was acked may be followed by its outbox (rule 3).
-func (r *rounds) commit(ctx context.Context, name string, encoded []byte, revision uint64) (uint64, error) {
-	got, err := r.stream.Commit(ctx, name, encoded, revision)
+func (r *rounds) commit(ctx context.Context, name string, encoded []byte, on stream.Base) (uint64, error) {
+	over := r.stream.Connection()
+	got, err := r.stream.Commit(ctx, name, encoded, on)
 	if err != nil {
 		r.views.forget(name)
+	} else if r.stream.Connection() == over {
+		r.acked.add(stream.Base{Revision: got, Over: over})
 	}
 	switch {
 	case err == nil:
@@ -357,7 +422,7 @@ func (r *rounds) begin(ctx context.Context, g goal, v *view, head job.Message) (
 	if known {
 		count = last.Count + 1
 		var same bool
-		err := g.away(func() (err error) { same, err = r.leaveToOther(ctx, g.name, v.revision); return err })
+		err := g.away(func() (err error) { same, err = r.leaveToOther(ctx, g.name, v.base.Revision); return err })
 		if err != nil || !same {
 			return -1, err
 		}
@@ -366,7 +431,7 @@ func (r *rounds) begin(ctx context.Context, g goal, v *view, head job.Message) (
 		return count, nil
 	}
 	marked := v.commit
-	marked.Version, marked.Tries, marked.Deed = job.Version, &job.Tries{Sequence: head.Sequence, Count: count}, nil
+	marked.Version, marked.Tries, marked.Deed, marked.Repeats = job.Version, &job.Tries{Sequence: head.Sequence, Count: count}, nil, 0
 	if marked.State == nil {
 		marked.State = []byte("{}")
 	}
@@ -375,15 +440,15 @@ func (r *rounds) begin(ctx context.Context, g goal, v *view, head job.Message) (
 		return -1, err
 	}
 	crash.Here(crash.MarkBefore)
-	revision, err := r.commit(ctx, g.name, encoded, v.revision)
+	revision, err := r.commit(ctx, g.name, encoded, v.base)
 	if errors.Is(err, stream.ErrConflict) {
 		return -1, nil
 	} else if err != nil {
 		return -1, err
 	}
 	crash.Here(crash.MarkAfter)
-	v.commit, v.revision = marked, revision
-	r.views.put(g.name, *v)
+	r.views.put(g.name, view{base: stream.Base{Revision: revision}, commit: marked, size: len(encoded), flushed: v.flushed})
+	v.commit, v.base.Revision = marked, revision // over the same connection still: the head may have been only read
 	*g.begun = head.Sequence
 	return count, nil
 }

@@ -141,7 +141,7 @@ func simulated(ctx context.Context, p *simulation.Process) error {
 	scripts := newReleases(p, w.config.Logger, w.current, current)
 	r := w.rounds(p.Journal(), simulatedKeys(), scripts)
 	r.jitter = p.Jitter
-	performing := w.performing(p.Performing(), simulatedKeys(), func(_ context.Context, s Service) (calls.Deliveries, error) {
+	performing := w.performing(p.Performing(), r, simulatedKeys(), func(_ context.Context, s Service) (calls.Deliveries, error) {
 		return p.Calls(s.Name), nil
 	})
 	performing.Transport, performing.Jitter = p, p.Jitter

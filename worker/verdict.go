@@ -158,7 +158,7 @@ func successor(old job.Commit, m job.Message) job.Commit {
 	next.Version = job.Version
 	next.Applied, next.Attempt = m.Sequence, strconv.FormatUint(rand.Uint64(), 36)
 	next.Outbox, next.Tries, next.Report = nil, nil, job.Report{}
-	next.Held, next.Skip, next.Deed, next.Renewed = nil, nil, nil, 0
+	next.Held, next.Skip, next.Deed, next.Renewed, next.Repeats = nil, nil, nil, 0, 0
 	if next.State == nil {
 		next.State = []byte("{}")
 	}

@@ -279,7 +279,7 @@ func (w *Worker) setUp(ctx context.Context) (s setup, err error) {
 		return s, err
 	}
 	s.rounds = w.rounds(pool, keys, s.releases)
-	performing := w.performing(pool, keys, func(ctx context.Context, s Service) (calls.Deliveries, error) {
+	performing := w.performing(pool, s.rounds, keys, func(ctx context.Context, s Service) (calls.Deliveries, error) {
 		if s.Limited() {
 			if err := pool.LimitCalls(ctx, s.Name, s.MaxInFlight); err != nil {
 				return nil, err
@@ -323,9 +323,9 @@ func (w *Worker) adopt(ctx context.Context, pool *stream.Pool) (*releases, error
 	return r, err
 }
 
-func (w *Worker) performing(streams calls.Streams, keys job.Keyring, take func(context.Context, Service) (calls.Deliveries, error)) calls.Config {
+func (w *Worker) performing(streams calls.Streams, r *rounds, keys job.Keyring, take func(context.Context, Service) (calls.Deliveries, error)) calls.Config {
 	c := w.config
-	return calls.Config{Streams: streams, Take: take, Keys: keys, Services: w.services, Secrets: c.Secrets, Grace: c.Grace,
+	return calls.Config{Streams: streams, Take: take, Stands: r.standing, Keys: keys, Services: w.services, Secrets: c.Secrets, Grace: c.Grace,
 		Observer: c.Observer, Logger: c.Logger, Clock: c.Clock}
 }
 

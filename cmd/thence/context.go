@@ -221,8 +221,8 @@ func (a *app) printHistory(at job.Address, entries []stream.Entry) error {
 		if err != nil {
 			return err
 		}
-		if c.Tries != nil && c.Deed == nil {
-			continue // the job before it, while the next is under suspicion
+		if repeats(c) {
+			continue
 		}
 		revisions = append(revisions, revision{e.Revision, e.Time, c})
 		lines = append(lines, line(e, c))
@@ -237,9 +237,15 @@ func (a *app) printHistory(at job.Address, entries []stream.Entry) error {
 	return a.table(jobColumns, lines)
 }
 
-// isMark tells whether a commit is a worker's that ends no job: it counts tries, or holds the context for a job that
-// failed. All the rest is then as the job before left it.
-func isMark(c job.Commit) bool { return c.Tries != nil || c.Held != nil && c.Held.Sequence != 0 }
+// isMark tells whether a commit is a worker's that ends no job: it counts tries, holds the context for a job that failed, or
+// says once more what was read. All the rest is then as the job before left it.
+func isMark(c job.Commit) bool {
+	return c.Tries != nil || c.Repeats != 0 || c.Held != nil && c.Held.Sequence != 0
+}
+
+// repeats tells whether a commit shows nothing that the one before it does not: it is the job before it, while the next is under
+// suspicion, or was written again by a worker that had only read it.
+func repeats(c job.Commit) bool { return c.Deed == nil && (c.Tries != nil || c.Repeats != 0) }
 
 // line is a commit in one line of a table: a job, an operator's deed, or a job that holds its context.
 func line(e stream.Entry, c job.Commit) []string {

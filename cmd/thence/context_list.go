@@ -142,8 +142,8 @@ func (a *app) runContextWatch(ctx context.Context, p *stream.Pool, at job.Addres
 		if c, broken = job.DecodeCommit(e.Data); broken != nil {
 			return false
 		}
-		if c.Tries != nil && c.Deed == nil {
-			return true // the job before it, while the next is under suspicion
+		if repeats(c) {
+			return true
 		}
 		broken = a.printRevision(e, c)
 		printed++

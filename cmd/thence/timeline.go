@@ -110,7 +110,7 @@ func (t *timeline) commit(name string, at time.Time, c job.Commit) {
 	case c.Deed != nil:
 		t.event("%s: %s by %s", plain(name), plain(c.Deed.What), plain(c.Deed.By))
 		return
-	case isMark(c) && c.Held != nil:
+	case isMark(c) && c.Held != nil && c.Repeats == 0:
 		t.event("%s: held for job %s: %s", plain(name), plain(c.Held.Job), plain(brief(c.Held.Error.String())))
 		return
 	case isMark(c):

@@ -312,7 +312,7 @@ func (st *stage) rival(ctx context.Context) error {
 			if err != nil || e.Data == nil {
 				continue
 			}
-			if _, err = st.pool.streams.Commit(ctx, name, e.Data, e.Revision); err == nil {
+			if _, err = st.pool.streams.Commit(ctx, name, e.Data, e.Base()); err == nil {
 				written++
 			}
 			if pause(ctx, 5*time.Millisecond) != nil {

@@ -112,7 +112,7 @@ func (b *bed) store(name string, c job.Commit) {
 	c.Version, c.State = job.Version, json.RawMessage("{}")
 	data, err := job.Encode(c)
 	must(b.T, err)
-	_, err = b.pool.Commit(b.ctx(), name, data, 0)
+	_, err = b.pool.Commit(b.ctx(), name, data, stream.Base{})
 	must(b.T, err)
 }
 

@@ -27,6 +27,7 @@ type Commit struct {
 	Skip    *Skip               `json:"skip,omitempty"`    // the next job is to end as a dead letter, unrun
 	Renewed uint64              `json:"renewed,omitempty"` // sequence of a job that failed and held the context: it runs on the current release
 	Deed    *Deed               `json:"deed,omitempty"`    // this revision is an operator's doing; the rest is as the job before left it
+	Repeats uint64              `json:"repeats,omitempty"` // revision of the commit that a worker, which had only read it, wrote again as this one
 }
 
 // Mark is the highest effect that a context took from another: its sequence and index there, and the sequence of the

@@ -156,7 +156,7 @@ func (b *bed) store(name string, c job.Commit) {
 	}
 	data, err := job.Encode(c)
 	must(b.T, err)
-	_, err = b.pool.Commit(b.ctx(), name, data, e.Revision)
+	_, err = b.pool.Commit(b.ctx(), name, data, e.Base())
 	must(b.T, err)
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/thence-dev/thence/internal/job"
+	"github.com/thence-dev/thence/internal/stream"
 	"github.com/thence-dev/thence/worker"
 )
 
@@ -45,7 +46,7 @@ func TestAmendChangesNothingElse(t *testing.T) {
 		data, err := job.Encode(before)
 		must(t, err)
 		data = append(data[:len(data)-1], []byte(`,"from_the_future":{"b":1,"a":[ 2]}}`)...)
-		_, err = b.pool.Commit(b.ctx(), name, data, 0)
+		_, err = b.pool.Commit(b.ctx(), name, data, stream.Base{})
 		must(t, err)
 		must(t, test.act(name))
 		after, raw := b.commit(name)

@@ -71,11 +71,12 @@ func (o *Operator) amend(ctx context.Context, name, what string, change func(old
 			return err
 		}
 		next.set("deed", next.deed)
+		next.remove("repeats")
 		data, err := next.encode()
 		if err != nil {
 			return err
 		}
-		_, err = o.pool.Commit(ctx, name, data, entry.Revision)
+		_, err = o.pool.Commit(ctx, name, data, entry.Base())
 		var refusal *stream.Refusal
 		switch {
 		case err == nil:

@@ -14,7 +14,7 @@
 // message schedules and their replacement, timers of scripts, limits that refuse, consumers with ack waits, delivery counts, delayed NAKs
 // and max_ack_pending; requests that are lost, answered too late or not at all, or carried out long after their sender
 // gave up; acks that are late or lost; processes that are killed, stopped for minutes and go on, or told to end;
-// servers that are away; streams that are deleted and made anew; a night without any worker; callers that repeat
+// servers that are away, or lose their power and what they had acked to nobody; streams that are deleted and made anew; a night without any worker; callers that repeat
 // themselves and forge; APIs that are slow, fail, ask for patience or say nothing; an operator who pauses, resumes and
 // decides over held contexts; releases of scripts that are pushed and rolled back while flows are under way, of which each
 // process hears at its own time.

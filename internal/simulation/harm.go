@@ -24,11 +24,12 @@ const (
 	remakeCalls harm = "remake calls" // the stream of calls is
 	night       harm = "night"        // no worker runs for more than a day
 	pauses      harm = "pause"        // an operator holds a context
+	powers      harm = "power"        // the server loses its power: its disk first
 	cancels     harm = "cancel"       // an operator closes an open call
 )
 
 var allHarm = []weighted{
-	{10, crash}, {8, stop}, {3, deploy}, {4, cut}, {5, restart}, {2, failover}, {5, depose}, {4, outage}, {4, full}, {2, remakeJobs}, {1, remakeCalls}, {1, night}, {2, pauses}, {3, cancels},
+	{10, crash}, {8, stop}, {3, deploy}, {4, cut}, {5, restart}, {2, failover}, {5, depose}, {4, outage}, {4, full}, {2, remakeJobs}, {1, remakeCalls}, {1, night}, {2, pauses}, {3, cancels}, {5, powers},
 }
 
 func (w *World) harm() {
@@ -64,6 +65,8 @@ func (w *World) harm() {
 		w.pause()
 	case cancels:
 		w.cancel()
+	case powers:
+		w.power()
 	}
 }
 
@@ -179,11 +182,12 @@ func (w *World) cut(p *Process) {
 	w.note(p.Name, "is cut off", "", 0, 0, fmt.Sprintf("with %d acks", len(p.said)))
 	w.mu.Lock()
 	p.said = nil
+	p.cuts++
 	w.mu.Unlock()
 }
 
 func (w *World) restart(forgets bool) {
-	if !w.server.up {
+	if !w.server.up || w.server.failing {
 		return
 	}
 	away := between(w.rng, 50*time.Millisecond, 20*time.Second)
@@ -193,6 +197,9 @@ func (w *World) restart(forgets bool) {
 		p.said = p.said[:w.rng.IntN(len(p.said)+1)]
 		w.mu.Unlock()
 	}
+	w.mu.Lock()
+	w.losses++
+	w.mu.Unlock()
 	w.server.restart(away, forgets)
 }
 
@@ -264,7 +271,7 @@ func (w *World) limit(q *queue, bytes int64, after time.Duration) {
 // remake deletes a stream with all that is in it, and makes it anew. Processes hear that their consumer is gone, and
 // end; one that is stopped has acks for the old stream.
 func (w *World) remake(q *queue) {
-	if !w.server.up {
+	if !w.server.up || w.server.failing {
 		return
 	}
 	w.note("operator", "makes anew", q.config.Name, 0, 0, fmt.Sprintf("with %d messages", q.count()))

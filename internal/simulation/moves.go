@@ -73,7 +73,7 @@ func (p *Process) lostConsumer() bool {
 func (w *World) talkers() []*Process {
 	var talkers []*Process
 	for _, p := range w.processes {
-		if w.server.up && len(p.said) > 0 && (!p.life.stopped || p.said[0].before) {
+		if w.server.up && !w.server.failing && len(p.said) > 0 && (!p.life.stopped || p.said[0].before) {
 			talkers = append(talkers, p)
 		}
 	}
@@ -102,7 +102,7 @@ type handout struct {
 
 func (w *World) handouts() []handout {
 	var all []handout
-	if !w.server.up {
+	if !w.server.up || w.server.failing {
 		return nil
 	}
 	now := time.Now()

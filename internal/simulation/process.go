@@ -30,6 +30,7 @@ type Process struct {
 	said    []word          // acks on their way to the server
 	answers []func()        // what it hears when it goes on after a stop
 	handed  map[string]*try // calls that were handed to it
+	cuts    uint64          // how often its connection was cut, not counting what the server did to it
 	goesBy  uint64          // revision of the turn whose release it takes for the current one
 }
 
@@ -213,9 +214,10 @@ func (p *Process) Performing() *Journal { return &Journal{process: p, sends: tru
 
 // Context reads a context by a direct get.
 func (j *Journal) Context(ctx context.Context, name string) (stream.Entry, error) {
-	w := j.process.world
+	w, over := j.process.world, j.Connection()
 	a := j.process.ask(ctx, "context", name, 0, func() answer {
 		e := w.server.context(name, w.seenOf(w.server.contexts))
+		e.Over = over
 		return answer{entry: e, number: e.Revision}
 	})
 	return a.entry, a.err
@@ -223,12 +225,13 @@ func (j *Journal) Context(ctx context.Context, name string) (stream.Entry, error
 
 // ContextFromLeader reads a context from its stream's leader, or from one that does not know yet that it is none.
 func (j *Journal) ContextFromLeader(ctx context.Context, name string) (stream.Entry, error) {
-	w, what := j.process.world, "context!"
+	w, over, what := j.process.world, j.Connection(), "context!"
 	if j.sends {
 		what = "look"
 	}
 	a := j.process.ask(ctx, what, name, 0, func() answer {
 		e := w.server.context(name, w.ledBy(w.server.contexts))
+		e.Over = over
 		if j.sends {
 			w.oracle.looked(j.process, name, e)
 		}
@@ -257,6 +260,16 @@ func (j *Journal) NextJobFromLeader(ctx context.Context, name string, from uint6
 	return a.message, a.err
 }
 
+// Connection tells one connection of the process to the server from the next.
+func (j *Journal) Connection() uint64 {
+	j.process.world.mu.Lock()
+	defer j.process.world.mu.Unlock()
+	return j.process.cuts + j.process.world.losses + 1
+}
+
+// errCut is what a commit meets that was to go over a connection which is gone.
+var errCut = fmt.Errorf("the connection is gone: %w", stream.ErrConflict)
+
 // LastJob is the sequence of the stream's last job.
 func (j *Journal) LastJob(ctx context.Context) (uint64, error) {
 	w := j.process.world
@@ -265,10 +278,13 @@ func (j *Journal) LastJob(ctx context.Context) (uint64, error) {
 }
 
 // Commit writes a context on an expected revision.
-func (j *Journal) Commit(ctx context.Context, name string, data []byte, revision uint64) (uint64, error) {
+func (j *Journal) Commit(ctx context.Context, name string, data []byte, on stream.Base) (uint64, error) {
 	w := j.process.world
-	a := j.process.ask(ctx, "commit", name, revision, func() answer {
-		n, err := w.server.commit(name, data, revision)
+	a := j.process.tell(ctx, "commit", name, on.Revision, func() answer {
+		if on.Over != 0 && on.Over != j.Connection() {
+			return answer{err: errCut}
+		}
+		n, err := w.server.commit(name, data, on.Revision)
 		return answer{number: n, err: err}
 	})
 	return a.number, a.err
@@ -277,7 +293,7 @@ func (j *Journal) Commit(ctx context.Context, name string, data []byte, revision
 // Publish puts a message on the stream that takes its subject.
 func (j *Journal) Publish(ctx context.Context, m job.Message) error {
 	w := j.process.world
-	return j.process.ask(ctx, "publish", m.Subject, sourceOf(m), func() answer {
+	return j.process.tell(ctx, "publish", m.Subject, sourceOf(m), func() answer {
 		stored, err := w.server.publish(m)
 		if err != nil {
 			return answer{err: err}
@@ -304,7 +320,10 @@ func (j *Journal) RoomForCalls(context.Context) error {
 func (j *Journal) PurgeRetry(ctx context.Context, at job.Address, call string) (bool, error) {
 	w := j.process.world
 	subject := at.RetrySubject(call)
-	a := j.process.ask(ctx, "purge", subject, 0, func() answer {
+	a := j.process.tell(ctx, "purge", subject, 0, func() answer {
+		if w.server.failing {
+			return answer{err: errUnavailable}
+		}
 		was := w.server.calls.lastOf(subject)
 		w.server.calls.clear(subject)
 		return answer{number: was}

@@ -23,6 +23,8 @@ type queue struct {
 	replicas  [2]int // of the edits, how many each replica has seen
 	former    int    // of the edits, how many a former leader has seen that is asked still; 0: there is none
 	ids       map[string]remembered
+	unsynced  *message // the last one, where the disk was gone before it was on it
+	keeps     bool     // the disk has it
 	consumers []*consumer
 }
 
@@ -172,6 +174,15 @@ func (q *queue) remove(m *message) {
 	for _, c := range q.consumers {
 		c.drop(m.Sequence)
 	}
+}
+
+// takeBack removes the last message as if it had never been, and gives its sequence to the next.
+func (q *queue) takeBack(m *message) {
+	on := q.subjects[m.Subject]
+	q.subjects[m.Subject] = on[:len(on)-1]
+	q.all = q.all[:len(q.all)-1]
+	q.last = m.Sequence - 1
+	q.bytes -= m.size()
 }
 
 // find is the message with a sequence, if it is there still.

@@ -26,6 +26,7 @@ type request struct {
 	do      func() answer // performs it; called by the scheduler
 	heard   chan answer
 	web     *http.Request // to an API
+	writes  bool          // it stores something
 	before  bool          // it had left the process when that was stopped
 	over    bool          // answered, or its goroutine waits no more
 }
@@ -44,6 +45,11 @@ const patience = 5 * time.Second
 // ask parks the goroutine until the scheduler has an answer, or ctx ends.
 func (p *Process) ask(ctx context.Context, what, where string, number uint64, do func() answer) answer {
 	return p.park(ctx, &request{process: p, what: what, where: where, number: number, do: do})
+}
+
+// tell is ask for what is to be stored.
+func (p *Process) tell(ctx context.Context, what, where string, number uint64, do func() answer) answer {
+	return p.park(ctx, &request{process: p, what: what, where: where, number: number, do: do, writes: true})
 }
 
 func (p *Process) park(ctx context.Context, r *request) answer {
@@ -140,7 +146,11 @@ func (w *World) perform(r *request) {
 	}
 	switch f {
 	case done:
-		w.reply(r, w.carryOut(r, f))
+		if a := w.carryOut(r, f); w.server.failing && r.writes {
+			w.failed(r, a)
+		} else {
+			w.reply(r, a)
+		}
 	case answerLost:
 		w.carryOut(r, f)
 		w.timeOut(r)

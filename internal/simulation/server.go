@@ -21,6 +21,9 @@ type server struct {
 	world *World
 	up    bool
 
+	failing  bool // its disk is gone, and it goes on without
+	underWay bool // what is written now was being written when that began
+
 	jobs, calls, dead, contexts *queue
 }
 
@@ -80,6 +83,9 @@ func (s *server) publish(m job.Message) (*message, error) {
 	if err := q.refuses(m); err != nil {
 		return nil, err
 	}
+	if s.failing {
+		return nil, s.fail(q, m)
+	}
 	schedule := m.Get("Nats-Schedule")
 	if schedule != "" && q.config.AllowMsgSchedules {
 		q.clear(m.Subject)
@@ -109,7 +115,7 @@ func (s *server) fire(m *message) {
 	if !m.there() {
 		return
 	}
-	if !s.up {
+	if !s.up || s.failing {
 		s.world.agenda.at(time.Now().Add(time.Second), func() { s.fire(m) })
 		return
 	}
@@ -135,6 +141,9 @@ func (s *server) commit(name string, data []byte, revision uint64) (uint64, erro
 	m := job.Message{Subject: subject, Data: data}
 	if err := s.contexts.refuses(m); err != nil {
 		return 0, err
+	}
+	if s.failing {
+		return 0, s.fail(s.contexts, m)
 	}
 	stored := s.contexts.store(m, time.Now())
 	s.world.oracle.committed(name, stored.Sequence, data)

@@ -152,7 +152,7 @@ func (p *pair) commit() (model, real string) {
 	if err == nil {
 		p.revisions[name] = n
 	}
-	got, realErr := p.pool.Commit(p.ctx, name, data, revision)
+	got, realErr := p.pool.Commit(p.ctx, name, data, stream.Base{Revision: revision})
 	e, readErr := p.pool.Context(p.ctx, name)
 	return fmt.Sprint(n, err, p.model.context(name, p.model.contexts.edits).Revision, nil), fmt.Sprint(got, realErr, e.Revision, readErr)
 }

@@ -43,6 +43,7 @@ type World struct {
 	dying     []*Process
 	endings   []ending
 	callsFull error
+	losses    uint64 // of the server, with all connections to it
 	mended    bool
 	knock     chan struct{} // has something when a request was parked or an ack said
 }
@@ -154,7 +155,7 @@ func (w *World) settle() {
 func (w *World) settled() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if len(w.parked) > 0 || !w.callers.done() || !w.server.up || w.oracle.held() {
+	if len(w.parked) > 0 || !w.callers.done() || !w.server.up || w.server.failing || w.oracle.held() {
 		return false
 	}
 	for _, p := range w.processes {
@@ -291,7 +292,7 @@ func (w *World) pick(ready []*request) *request {
 // nextEvent is when something happens by itself, if no process does anything first.
 func (w *World) nextEvent() time.Time {
 	t := w.agenda.next(time.Now().Add(time.Minute))
-	if !w.server.up {
+	if !w.server.up || w.server.failing {
 		return t
 	}
 	for _, c := range w.server.consumers() {

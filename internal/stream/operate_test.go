@@ -74,9 +74,9 @@ func TestPools(t *testing.T) {
 // Contexts are read by revision and all of them, their last commits alone.
 func TestReadContexts(t *testing.T) {
 	p := newPool(t, Options{})
-	first := get(p.Commit(within(t), "a", []byte("1"), 0))(t)
-	get(p.Commit(within(t), "a", []byte("2"), first))(t)
-	other := get(p.Commit(within(t), "b", []byte("3"), 0))(t)
+	first := get(p.Commit(within(t), "a", []byte("1"), Base{}))(t)
+	get(p.Commit(within(t), "a", []byte("2"), Base{Revision: first}))(t)
+	other := get(p.Commit(within(t), "b", []byte("3"), Base{}))(t)
 	equal(t, "a at its first revision", string(get(p.ContextAt(within(t), "a", first))(t).Data), "1")
 	for _, revision := range []uint64{other, 99} {
 		if _, err := p.ContextAt(within(t), "a", revision); !errors.Is(err, ErrNone) {
@@ -139,7 +139,7 @@ func TestScanGoesOn(t *testing.T) {
 	p := newPool(t, Options{})
 	for i := range 3 * scanBatch {
 		ok(t, p.Publish(within(t), job.Message{Subject: fmt.Sprintf("payments.a.dead.%d", i), Data: []byte("{}")}))
-		get(p.Commit(within(t), fmt.Sprintf("c%d", i), []byte("{}"), 0))(t)
+		get(p.Commit(within(t), fmt.Sprintf("c%d", i), []byte("{}"), Base{}))(t)
 	}
 	loseConsumers := func(stream string) {
 		s := get(p.js.Stream(within(t), stream))(t)
@@ -186,7 +186,7 @@ func TestListsOfBusyPool(t *testing.T) {
 	var group sync.WaitGroup
 	group.Go(func() {
 		for revision := uint64(0); ctx.Err() == nil; {
-			if next, err := p.Commit(ctx, "busy", []byte("{}"), revision); err == nil {
+			if next, err := p.Commit(ctx, "busy", []byte("{}"), Base{Revision: revision}); err == nil {
 				revision = next
 			}
 		}

@@ -141,18 +141,41 @@ type Entry struct {
 	Revision uint64
 	Time     time.Time
 	Data     []byte // nil: no commit yet, or deleted by an operator
+	Over     uint64 // the connection that Context and ContextFromLeader read it over; see Base
 }
+
+// Base is what a commit on the entry is written on.
+func (e Entry) Base() Base { return Base{e.Revision, e.Over} }
+
+// Base is the revision that a commit is written on.
+//
+// A revision that was acked stands. One that was only read may be gone when its server comes back from a loss of power, and
+// its number is then given to another commit, which nobody could tell from it. So what is written on it goes over the
+// connection that it was read over, or nowhere: a server that lost its power has lost that too.
+type Base struct {
+	Revision uint64
+	Over     uint64 // 0: it stands
+}
+
+// Connection tells one connection to the server from the next: it is another number after each reconnect, and never 0.
+func (p *Pool) Connection() uint64 { return p.nc.Stats().Reconnects + 1 }
 
 // Context reads a context by a direct get, which may be stale.
 func (p *Pool) Context(ctx context.Context, name string) (Entry, error) {
 	subject := "$JS.API.DIRECT.GET." + job.ContextsStream(p.Name) + "." + job.Address{Pool: p.Name, Context: name}.ContextSubject()
-	return entry(p.direct(ctx, subject, nil))
+	over := p.Connection()
+	e, err := entry(p.direct(ctx, subject, nil))
+	e.Over = over
+	return e, err
 }
 
 // ContextFromLeader reads a context as the stream's leader has it.
 func (p *Pool) ContextFromLeader(ctx context.Context, name string) (Entry, error) {
 	subject := job.Address{Pool: p.Name, Context: name}.ContextSubject()
-	return entry(p.fromLeader(ctx, job.ContextsStream(p.Name), getRequest{LastFor: subject}))
+	over := p.Connection()
+	e, err := entry(p.fromLeader(ctx, job.ContextsStream(p.Name), getRequest{LastFor: subject}))
+	e.Over = over
+	return e, err
 }
 
 func entry(m job.Message, err error) (Entry, error) {
@@ -205,12 +228,19 @@ func (p *Pool) LastJob(ctx context.Context) (uint64, error) {
 	return s.CachedInfo().State.LastSeq, nil
 }
 
-// Commit writes a context on the expected revision, and returns the new one. It returns ErrConflict when the context
-// has another revision, a *Refusal when the stream will not have it; any other error leaves open whether it was
-// written.
-func (p *Pool) Commit(ctx context.Context, name string, data []byte, revision uint64) (uint64, error) {
+// Commit writes a context on what it is expected to be, and returns the new revision. It returns ErrConflict when the
+// context has another revision, or can't be known to have this one any more; a *Refusal when the stream will not have it; any
+// other error leaves open whether it was written.
+func (p *Pool) Commit(ctx context.Context, name string, data []byte, on Base) (uint64, error) {
+	opts := []jetstream.PublishOpt{jetstream.WithExpectLastSequencePerSubject(on.Revision)}
+	if on.Over != 0 {
+		if !p.nc.IsConnected() || p.Connection() != on.Over { // the client library keeps what it can't send for the next connection
+			return 0, fmt.Errorf("%w: it was read over a connection that is gone", ErrConflict)
+		}
+		opts = append(opts, jetstream.WithRetryAttempts(0))
+	}
 	subject := job.Address{Pool: p.Name, Context: name}.ContextSubject()
-	return p.publish(ctx, job.Message{Subject: subject, Data: data}, jetstream.WithExpectLastSequencePerSubject(revision))
+	return p.publish(ctx, job.Message{Subject: subject, Data: data}, opts...)
 }
 
 // Publish puts a message on the stream that takes its subject, and returns once the stream has it. A repeat of a

@@ -15,7 +15,7 @@ import (
 
 func (p *Pool) commit(t *testing.T, name, data string, revision uint64) uint64 {
 	t.Helper()
-	return get(p.Commit(within(t), name, []byte(data), revision))(t)
+	return get(p.Commit(within(t), name, []byte(data), Base{Revision: revision}))(t)
 }
 
 // A commit lands only on the revision that it was made on; the first is made on none.
@@ -29,7 +29,7 @@ func TestCommit(t *testing.T) {
 	p.commit(t, "b", "1", 0)
 	second := p.commit(t, "a", "2", first)
 	for _, stale := range []uint64{0, first, second + 1} {
-		if _, err := p.Commit(ctx, "a", []byte("3"), stale); !errors.Is(err, ErrConflict) {
+		if _, err := p.Commit(ctx, "a", []byte("3"), Base{Revision: stale}); !errors.Is(err, ErrConflict) {
 			t.Errorf("on revision %d: got %v, want ErrConflict", stale, err)
 		}
 	}
@@ -49,6 +49,32 @@ func TestCommit(t *testing.T) {
 	}
 }
 
+// What was read goes with the connection that it was read over: a commit on it is not written over another one.
+func TestCommitOverAnotherConnection(t *testing.T) {
+	t.Parallel()
+	p := newPool(t, Options{})
+	ctx := within(t)
+	acked := p.commit(t, "a", "1", 0)
+	read := get(p.ContextFromLeader(ctx, "a"))(t)
+	equal(t, "connection", read.Over, p.Connection())
+	equal(t, "connection of a direct get", get(p.Context(ctx, "a"))(t).Over, p.Connection())
+	back := make(chan struct{})
+	p.nc.SetReconnectHandler(func(*nats.Conn) { close(back) })
+	ok(t, p.nc.ForceReconnect())
+	<-back
+	if p.Connection() == read.Over {
+		t.Errorf("the new connection has the number of the old one, %d", read.Over)
+	}
+	if _, err := p.Commit(ctx, "a", []byte("2"), read.Base()); !errors.Is(err, ErrConflict) {
+		t.Errorf("on what was read over the old one: got %v, want ErrConflict", err)
+	}
+	equal(t, "revision", get(p.ContextFromLeader(ctx, "a"))(t).Revision, acked)
+	second := p.commit(t, "a", "2", acked)
+	read = get(p.ContextFromLeader(ctx, "a"))(t)
+	equal(t, "revision", read.Revision, second)
+	get(p.Commit(ctx, "a", []byte("3"), read.Base()))(t)
+}
+
 func TestOneOfManyCommitsLands(t *testing.T) {
 	t.Parallel()
 	p := newPool(t, Options{})
@@ -57,7 +83,7 @@ func TestOneOfManyCommitsLands(t *testing.T) {
 	landed := make(chan uint64, 16)
 	for range 16 {
 		all.Go(func() {
-			revision, err := p.Commit(ctx, "a", []byte("x"), 0)
+			revision, err := p.Commit(ctx, "a", []byte("x"), Base{})
 			if err == nil {
 				landed <- revision
 			} else if !errors.Is(err, ErrConflict) {

@@ -7,16 +7,22 @@ import (
 	"time"
 
 	"github.com/thence-dev/thence/internal/job"
+	"github.com/thence-dev/thence/internal/stream"
 )
 
 // open asks the context's leader whether the call still waits for its answer (rule 11). An answer that is older than
-// the commit which opened the call is no answer: it is asked again.
+// the commit which opened the call is no answer: it is asked again. That it waits no more is said by a commit that stands: the
+// call's message is acked on its word, and nobody would have the call if the server came back without it.
 func (p *Performer) open(ctx context.Context, a job.Address, call *job.Call) (bool, error) {
 	for wait := 5 * time.Millisecond; ; wait = min(2*wait, time.Second) {
 		look := p.looks.ask(ctx, p.config.Streams, a.Context)
-		if look.read && look.revision >= call.Revision {
-			_, open := look.calls[call.ID]
-			return open, look.err
+		if look.read && look.entry.Revision >= call.Revision {
+			if _, open := look.calls[call.ID]; open || look.err != nil || look.entry.Data == nil { // an operator deleted it
+				return open, look.err
+			}
+			if p.config.Stands(ctx, a.Context, look.entry) == nil {
+				return false, nil
+			}
 		}
 		if err := pause(ctx, wait); err != nil {
 			return false, err
@@ -35,11 +41,11 @@ type looks struct {
 
 // look is what a read of a context has found. done is closed when the rest is there.
 type look struct {
-	done     chan struct{}
-	read     bool // a server has answered
-	revision uint64
-	calls    map[string]struct{} // that are open
-	err      error               // the context can't be understood
+	done  chan struct{}
+	read  bool // a server has answered
+	entry stream.Entry
+	calls map[string]struct{} // that are open
+	err   error               // the context can't be understood
 }
 
 func newLooks() *looks { return &looks{under: map[string]*look{}, next: map[string]*look{}} }
@@ -105,7 +111,7 @@ func (l *look) ask(ctx context.Context, streams Streams, name string) {
 	if err != nil {
 		return
 	}
-	l.read, l.revision = true, entry.Revision
+	l.read, l.entry = true, entry
 	if entry.Data == nil {
 		return
 	}

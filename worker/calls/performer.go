@@ -26,8 +26,12 @@ type Config struct {
 	Keys     job.Keyring
 	Services *Declared
 	Secrets  Secrets
-	Grace    time.Duration // how long calls under way may take to end after Run's ctx did
-	Logger   *slog.Logger
+
+	// Stands makes what was read of a context stand, or returns stream.ErrConflict where there is something else to read by now.
+	Stands func(ctx context.Context, name string, e stream.Entry) error
+
+	Grace  time.Duration // how long calls under way may take to end after Run's ctx did
+	Logger *slog.Logger
 
 	Bodies    Bodies                            // of the pool; nil: none are stored or read, as in simulations
 	Pacing    Pacing                            // how fast services are called; nil: as fast as calls are handed out

@@ -149,6 +149,35 @@ func TestClosedCallIsNotSent(t *testing.T) {
 	_ = deleted
 }
 
+// A call is given up for what stands alone: where the commit that closed it is gone by the time that is asked, the call is made
+// (rule 3).
+func TestClosedByWhatIsTakenBack(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	o := r.prepare(t, "a", "stripe", post("/v1/customers", "name=Ada"))
+	o.commit(t, true)
+	opened := o.revision
+	o.commit(t, false)
+	closed := o.revision
+	p := r.performer(t, r.stripe())
+	asked := 0
+	p.config.Stands = func(_ context.Context, name string, e stream.Entry) error {
+		equal(t, "context", name, "a")
+		equal(t, "revision", e.Revision, closed)
+		asked++
+		o.commit(t, true) // as it was before
+		return stream.ErrConflict
+	}
+	o.call.Revision = opened
+	o.message.Data = must(job.Encode(o.call))(t)
+	r.keys.Sign(&o.message)
+	ok(t, r.pool.Publish(r.ctx, o.message))
+	run(t, p)
+	equal(t, "status", o.answer(t).Status, 200)
+	r.settle(t, 0)
+	equal(t, "times that it was asked", asked, 1)
+}
+
 // Rule 11: what is older than the commit that opened the call is no answer: it is asked again, and the call never
 // dropped.
 func TestOldRevisionIsReadAgain(t *testing.T) {

@@ -126,7 +126,7 @@ func (r *rig) stripe() Service {
 func (r *rig) performer(t *testing.T, services ...Service) *Performer {
 	t.Helper()
 	return New(Config{
-		Streams: r.pool,
+		Streams: r.pool, Stands: func(context.Context, string, stream.Entry) error { return nil },
 		Take: func(ctx context.Context, s Service) (Deliveries, error) {
 			return r.pool.Calls(ctx, s.Name, s.MaxInFlight, Batch)
 		},
@@ -192,7 +192,7 @@ func (o *opened) commit(t *testing.T, open bool) {
 	if open {
 		c.Calls[o.call.ID] = job.OpenCall{Service: o.call.Service, Parent: "job-1"}
 	}
-	o.revision = must(o.pool.Commit(o.ctx, o.address.Context, must(job.Encode(c))(t), o.revision))(t)
+	o.revision = must(o.pool.Commit(o.ctx, o.address.Context, must(job.Encode(c))(t), stream.Base{Revision: o.revision}))(t)
 }
 
 func (o *opened) publish(t *testing.T) {
