@@ -34,7 +34,7 @@ func TestLooksAreShared(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		leader := &slowLeader{answer: make(chan stream.Entry)}
-		p := New(Config{Streams: leader})
+		p := New(Config{Streams: leader, Stands: func(context.Context, string, stream.Entry) error { return nil }})
 		var told sync.Map
 		var group sync.WaitGroup
 		ask := func(id string) {
