@@ -195,7 +195,6 @@ func manyCalls(t *testing.T, protocol string, most int) {
 	t.Logf("%d calls in flight after %s, over %d connections: %d MiB resident, %d before", calls, time.Since(began).Round(time.Second), connections, now, idle)
 	held := time.After(30 * time.Second) // past several ack waits
 	during := measure(ctx, t, c, quick, "during")
-	t.Logf("jobs a second: %.0f, %.0f before; calls of another service: %.0f, %.0f before", during.jobs, before.jobs, during.calls, before.calls)
 	select {
 	case <-held:
 	case <-ctx.Done():
@@ -214,4 +213,7 @@ func manyCalls(t *testing.T, protocol string, most int) {
 	if come, _ := slow.counts(); come != calls {
 		t.Errorf("%d requests when all were answered, want %d", come, calls)
 	}
+	after := measure(ctx, t, c, quick, "after")
+	t.Logf("jobs a second: %.0f while the calls waited, %.0f before, %.0f after; calls of another service: %.0f, %.0f, %.0f",
+		during.jobs, before.jobs, after.jobs, during.calls, before.calls, after.calls)
 }
