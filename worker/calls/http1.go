@@ -203,7 +203,7 @@ func (h *http1) await(ctx context.Context, c *conn) (string, error) {
 	switch {
 	case n == 1:
 		return string(first), nil
-	case err == io.EOF:
+	case errors.Is(err, io.EOF):
 		return "", noAnswer{io.ErrUnexpectedEOF}
 	case isTimeout(err):
 		return "", waitError(fmt.Sprintf("no answer began within %s", h.firstByte))
@@ -270,7 +270,7 @@ func (b *body) Read(p []byte) (int, error) {
 	}
 	n, err := b.ReadCloser.Read(p)
 	if err != nil {
-		b.end(err == io.EOF)
+		b.end(errors.Is(err, io.EOF))
 		err = b.because(err)
 	}
 	return n, err
@@ -313,13 +313,13 @@ func (c *conn) isWritten() bool {
 // finish waits for who writes to a connection that is closed.
 func (c *conn) finish() {
 	if c.written != nil {
-		<-c.written
+		_ = <-c.written
 	}
 }
 
 // because is why reading failed: the request's context, if that has ended.
 func (b *body) because(err error) error {
-	if b.ctx.Err() != nil && err != io.EOF {
+	if b.ctx.Err() != nil && !errors.Is(err, io.EOF) {
 		return b.ctx.Err()
 	}
 	return err
