@@ -38,7 +38,7 @@ type conn struct {
 	second  bool   // it speaks HTTP/2
 	left    int    // how much of a response's header may come
 	expires *time.Timer
-	written chan error // nil: the request is written
+	written chan bool // tells once whether the whole request was written; nil: it was
 }
 
 // Bounds of what is written before anything is read, of connections' buffers, and of a conn's left where there is none.
@@ -184,8 +184,8 @@ func (h *http1) write(c *conn, req *http.Request) (zipped bool) {
 		_ = w()
 		return zipped
 	}
-	c.written = make(chan error, 1)
-	go func(ended chan<- error) { ended <- w() }(c.written)
+	c.written = make(chan bool, 1)
+	go func(ended chan<- bool) { ended <- w() == nil }(c.written)
 	return zipped
 }
 
@@ -302,9 +302,9 @@ func (c *conn) isWritten() bool {
 		return true
 	}
 	select {
-	case err := <-c.written:
+	case whole := <-c.written:
 		c.written = nil
-		return err == nil
+		return whole
 	default:
 		return false
 	}
@@ -313,7 +313,7 @@ func (c *conn) isWritten() bool {
 // finish waits for who writes to a connection that is closed.
 func (c *conn) finish() {
 	if c.written != nil {
-		_ = <-c.written
+		<-c.written
 	}
 }
 
