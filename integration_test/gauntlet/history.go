@@ -90,7 +90,7 @@ func (p *pool) each(ctx context.Context, stream string, lastOnly bool, do func(j
 	stop := context.AfterFunc(ctx, messages.Stop)
 	defer stop()
 	for left := info.NumPending; left > 0; left-- {
-		m, err := messages.Next()
+		m, err := messages.Next(jetstream.NextMaxWait(nextWait))
 		if err != nil {
 			return fmt.Errorf("read stream %s, %d messages before its end: %w", stream, left, err)
 		}
@@ -104,6 +104,9 @@ func (p *pool) each(ctx context.Context, stream string, lastOnly bool, do func(j
 	}
 	return nil
 }
+
+// nextWait is how long a message that a stream says to have may take: after a loss of power the store may miss one.
+const nextWait = 20 * time.Second
 
 // soon is a request that is given up after two seconds: a server that has only just made a consumer may not answer.
 func soon[T any](ctx context.Context, ask func(context.Context) (T, error)) (T, error) {
