@@ -115,14 +115,38 @@ func (p *pool) look(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if n := calls.CachedInfo().State.Msgs; n > 0 {
-		return fmt.Sprintf("%d calls and timers wait", n), nil
+	if calls.CachedInfo().State.Msgs > 0 {
+		if left, err := p.openCalls(ctx); err != nil || left != "" {
+			return left, err
+		}
 	}
 	after, left, err := p.openJobs(ctx)
 	if err == nil && left == "" && after != before {
 		left = "jobs came"
 	}
 	return left, err
+}
+
+// openCalls tells which calls and timers wait or are under way. One that its consumer knows to be acked is neither: a server that
+// has lost its power may show it for ever, as its removal was not on the disk and the ack was.
+func (p *pool) openCalls(ctx context.Context) (left string, err error) {
+	timers := 0
+	err = p.streams.QueuedCalls(ctx, "", func(m job.Message) bool {
+		if m.Get(job.HeaderSchedule) != "" {
+			timers++
+		}
+		return ctx.Err() == nil
+	})
+	if err != nil || timers > 0 {
+		return fmt.Sprintf("%d timers wait", timers), err
+	}
+	services, err := p.streams.Services(ctx)
+	for _, s := range services {
+		if s.Waiting > 0 || s.InFlight > 0 {
+			return fmt.Sprintf("calls to %s: %d wait, %d are under way", s.Service, s.Waiting, s.InFlight), err
+		}
+	}
+	return "", err
 }
 
 // openJobs tells which jobs are not acked, and the sequence of the last job that came.

@@ -221,6 +221,13 @@ func (st *stage) check(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	calls, err := st.pool.js.Stream(ctx, job.CallsStream(st.pool.name))
+	if err != nil {
+		return err
+	}
+	if n := calls.CachedInfo().State.Msgs; n > 0 {
+		st.tally.add(tally{"acked calls that the server shows still": int(n)})
+	}
 	sent, err := readSends(st.dir)
 	if err != nil {
 		return err
