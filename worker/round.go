@@ -100,7 +100,7 @@ func (r *rounds) advance(ctx context.Context, g goal) error {
 			leader = true // it may go on by now
 			continue
 		}
-		handed, over := r.seen.Load(), r.stream.Connection()
+		over := r.stream.Connection()
 		head, err := r.head(ctx, &v, g, leader)
 		switch {
 		case errors.Is(err, stream.ErrConflict):
@@ -119,11 +119,8 @@ func (r *rounds) advance(ctx context.Context, g goal) error {
 		}
 		leader = false
 		crash.Here(crash.HeadRead)
-		if r.stands(v) {
-			v.base.Over = 0
-		}
-		if head.Sequence > handed && v.base.Over == 0 {
-			v.base.Over = over // it was only read, too: consumers hand out what is on the disk
+		if r.stands(v) { // but that this is the head was only read: a server whose disk is gone passes over what it can't show
+			v.base.Over = over
 		}
 		if err := r.step(ctx, g, v, head); err != nil {
 			return err

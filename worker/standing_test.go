@@ -219,3 +219,69 @@ func TestStandingForCalls(t *testing.T) {
 	}
 	equal(t, "writes", len(n.written), 0)
 }
+
+// skipping is a journal whose server has lost its disk: it passes over a job that it can't read any more, and its connection is lost
+// before the next commit is sent.
+type skipping struct {
+	journal
+	skips    uint64 // sequence that is passed over, once
+	lost     bool   // the connection that the head was read over
+	refusals int
+}
+
+func (s *skipping) Connection() uint64 {
+	if s.lost {
+		return s.journal.Connection() + 1
+	}
+	return s.journal.Connection()
+}
+
+func (s *skipping) NextJob(ctx context.Context, name string, from uint64) (job.Message, error) {
+	m, err := s.journal.NextJob(ctx, name, from)
+	if err != nil || m.Sequence != s.skips || s.lost {
+		return m, err
+	}
+	m, err = s.journal.NextJob(ctx, name, m.Sequence+1)
+	s.lost = true
+	return m, err
+}
+
+func (s *skipping) Commit(ctx context.Context, name string, data []byte, on stream.Base) (uint64, error) {
+	if on.Over != 0 && on.Over != s.Connection() {
+		s.refusals++
+		return 0, stream.ErrConflict
+	}
+	on.Over = 0 // the bed's connection is the same
+	return s.journal.Commit(ctx, name, data, on)
+}
+
+// TestHeadOfAnotherConnection: a head that was read over a connection which is lost by then is not committed on, although the
+// commit before it stands: the server may have passed over a job that it has again now (rule 3).
+func TestHeadOfAnotherConnection(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	ctx := within(t, time.Minute)
+	r, _ := b.process(-2, false)
+	s := &skipping{journal: b.pool}
+	r.stream, r.outbox.stream = s, s
+	var acked []uint64
+	advance := func(seq uint64) error {
+		return r.advance(ctx, goal{
+			name: "a", target: seq, delivered: 1, applied: func(seq uint64) { acked = append(acked, seq) },
+			yield: func() error { return nil }, away: here, brief: here, begun: new(uint64),
+		})
+	}
+	first := b.publish("p.a", "", job.HeaderScript, "next")
+	if err := advance(first); err != nil { // what it commits stands
+		t.Fatal(err)
+	}
+	second, third := b.publish("p.a", "", job.HeaderScript, "next"), b.publish("p.a", "", job.HeaderScript, "next")
+	s.skips = second
+	if err := advance(third); err != nil {
+		t.Fatal(err)
+	}
+	if want := []uint64{first, second, third}; !slices.Equal(slices.Compact(acked), want) {
+		t.Errorf("jobs %v took effect, want %v", acked, want)
+	}
+	equal(t, "commits over the connection that was lost", s.refusals, 1)
+}

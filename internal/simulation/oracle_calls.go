@@ -24,10 +24,11 @@ func (o *oracle) handed(p *Process, q *queue, m *message) {
 	}
 	_, open := o.line(name).last.Calls[c.ID]
 	t.closed = !open
+	t.handed++
 }
 
 // looked takes a look at a context, by a process that is about to send calls: each open call that it shows may be sent
-// once.
+// once, and where several copies of it were handed out before, once for each of them, as they may share the look.
 func (o *oracle) looked(p *Process, name string, e stream.Entry) {
 	if e.Data == nil {
 		return
@@ -38,7 +39,7 @@ func (o *oracle) looked(p *Process, name string, e stream.Entry) {
 	}
 	for call := range c.Calls {
 		if t := p.handed[name+"."+call]; t != nil {
-			t.looks++
+			t.looks = max(t.looks+1, t.handed)
 		}
 	}
 }

@@ -52,7 +52,8 @@ type word struct {
 // try is what a process knows of one call.
 type try struct {
 	closed bool // when it was handed out last
-	looks  int  // at the leader, that found the call open
+	handed int  // how often it was
+	looks  int  // sends that looks at the leader allow, which found the call open
 	sends  int
 }
 
