@@ -25,6 +25,11 @@ type pool struct {
 	nc      *nats.Conn
 	js      jetstream.JetStream
 	streams *stream.Pool
+
+	calls struct { // of quiet
+		last  uint64    // sequence of the calls stream
+		since time.Time // when it was seen first
+	}
 }
 
 // makePool makes a pool as a worker would, but for the ack wait. The connection stays the caller's.
@@ -115,8 +120,8 @@ func (p *pool) look(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if calls.CachedInfo().State.Msgs > 0 {
-		if left, err := p.openCalls(ctx); err != nil || left != "" {
+	if state := calls.CachedInfo().State; state.Msgs > 0 {
+		if left, err := p.openCalls(ctx, state.LastSeq); err != nil || left != "" {
 			return left, err
 		}
 	}
@@ -127,9 +132,13 @@ func (p *pool) look(ctx context.Context) (string, error) {
 	return left, err
 }
 
+// untouched is how long a call stands, while nothing comes to its stream, that nobody waits for any more. It is longer than
+// anything that goes on by itself takes.
+const untouched = 5 * time.Second
+
 // openCalls tells which calls and timers wait or are under way. One that its consumer knows to be acked is neither: a server that
-// has lost its power may show it for ever, as its removal was not on the disk and the ack was.
-func (p *pool) openCalls(ctx context.Context) (left string, err error) {
+// has lost its power may show it for ever, as its removal was not on the disk and the ack was. last is the stream's last sequence.
+func (p *pool) openCalls(ctx context.Context, last uint64) (left string, err error) {
 	timers := 0
 	err = p.streams.QueuedCalls(ctx, "", func(m job.Message) bool {
 		if m.Get(job.HeaderSchedule) != "" {
@@ -145,6 +154,12 @@ func (p *pool) openCalls(ctx context.Context) (left string, err error) {
 		if s.Waiting > 0 || s.InFlight > 0 {
 			return fmt.Sprintf("calls to %s: %d wait, %d are under way", s.Service, s.Waiting, s.InFlight), err
 		}
+	}
+	if p.calls.last != last {
+		p.calls.last, p.calls.since = last, time.Now()
+	}
+	if time.Since(p.calls.since) < untouched {
+		return "calls were under way a moment ago", err
 	}
 	return "", err
 }
