@@ -91,6 +91,7 @@ func (r *rounds) advance(ctx context.Context, g goal) error {
 			if err := r.reached(ctx, g, v); !errors.Is(err, stream.ErrConflict) {
 				return err
 			}
+			leader = true // a replica may lag
 			continue
 		}
 		if v.commit.Held != nil {
@@ -104,6 +105,7 @@ func (r *rounds) advance(ctx context.Context, g goal) error {
 		head, err := r.head(ctx, &v, g, leader)
 		switch {
 		case errors.Is(err, stream.ErrConflict):
+			leader = true
 			continue
 		case errors.Is(err, stream.ErrNone) && g.target == math.MaxUint64:
 			return nil

@@ -194,7 +194,7 @@ var writers = sync.Pool{New: func() any { return bufio.NewWriterSize(nil, readBu
 
 // await waits for the first byte of a response.
 func (h *http1) await(ctx context.Context, c *conn) (string, error) {
-	if h.firstByte > 0 {
+	if h.firstByte > 0 && c.written == nil { // else it is being written still, and that takes what it takes
 		c.until(ctx, time.Now().Add(h.firstByte))
 		defer c.until(ctx, time.Time{})
 	}

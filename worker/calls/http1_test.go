@@ -1,6 +1,8 @@
 package calls
 
 import (
+	"encoding/pem"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -98,4 +100,49 @@ func TestGoroutinesOfCalls(t *testing.T) {
 	close(release)
 	group.Wait()
 	equal(t, "answers of another status", others.Load(), 0)
+}
+
+// TestUnaskedAnswer: what comes behind an answer, with it or after it, is not the next call's: a server that is out of step would else
+// answer one call with what was another's.
+func TestUnaskedAnswer(t *testing.T) {
+	t.Parallel()
+	for _, size := range []int{1, 5000} {
+		for _, secured := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%d bytes, TLS %v", size, secured), func(t *testing.T) {
+				t.Parallel()
+				answer := func(b string) string {
+					return fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", size, strings.Repeat(b, size))
+				}
+				api := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+					conn, _, err := w.(http.Hijacker).Hijack()
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					t.Cleanup(func() { _ = conn.Close() })
+					if _, err := io.WriteString(conn, answer("A")+answer("B")); err != nil {
+						t.Error(err)
+					}
+				}))
+				s := Service{Name: "api", AllowPrivate: true}
+				if secured {
+					api.StartTLS()
+					s.CA = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: api.Certificate().Raw})
+				} else {
+					api.Start()
+				}
+				t.Cleanup(api.Close)
+				s.URL = api.URL
+				s = s.withDefaults()
+				c := newClient(s, alone(s, nil))
+				t.Cleanup(c.close)
+				for range 3 {
+					got := c.send(t.Context(), job.Call{Request: job.Request{Method: "GET", URL: api.URL}})
+					if body := string(got.answer.Body); body != strings.Repeat("A", size) {
+						t.Fatalf("%d bytes, %.1q: %+v", len(body), body, got.answer.Failure)
+					}
+				}
+			})
+		}
+	}
 }

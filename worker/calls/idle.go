@@ -104,12 +104,24 @@ func (i *idle) close() {
 
 // quiet tells whether nothing has come on an idle connection: neither its end nor anything that nobody asked for.
 func (c *conn) quiet() bool {
+	secured, isSecured := c.Conn.(*tls.Conn)
 	raw := c.Conn
-	if secured, ok := raw.(*tls.Conn); ok {
+	if isSecured {
 		raw = secured.NetConn()
 	}
-	tcp, ok := raw.(*net.TCPConn)
-	return !ok || untouched(tcp)
+	if tcp, ok := raw.(*net.TCPConn); ok && !untouched(tcp) {
+		return false
+	}
+	return !isSecured || drained(secured)
+}
+
+// drained tells whether nothing is left of what was read with an answer, and came behind it: TLS takes in more than it is asked
+// for.
+func drained(c *tls.Conn) bool {
+	_ = c.SetReadDeadline(time.Unix(1, 0)) // it fails where the connection is closed, and so does the read
+	n, err := c.Read(make([]byte, 1))
+	_ = c.SetReadDeadline(time.Time{})
+	return n == 0 && isTimeout(err)
 }
 
 // unzip has a response's body read as it was before it was packed.

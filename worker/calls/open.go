@@ -3,6 +3,7 @@ package calls
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"sync"
 	"time"
 
@@ -20,8 +21,8 @@ func (p *Performer) open(ctx context.Context, a job.Address, call *job.Call) (bo
 			if _, open := look.calls[call.ID]; open || look.err != nil || look.entry.Data == nil { // an operator deleted it
 				return open, look.err
 			}
-			if p.config.Stands(ctx, a.Context, look.entry) == nil {
-				return false, nil
+			if err := p.config.Stands(ctx, a.Context, look.entry); !errors.Is(err, stream.ErrConflict) {
+				return false, err
 			}
 		}
 		if err := pause(ctx, wait); err != nil {

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -62,8 +63,8 @@ type Performer struct {
 	looks  *looks
 
 	mu       sync.Mutex
-	serving  map[string]*serving         // by service
-	inFlight map[uint64]*stream.Delivery // by the sequence of the call's message
+	serving  map[string]*serving           // by service
+	inFlight map[uint64][]*stream.Delivery // by the sequence of the call's message; more than one where that was given out anew
 }
 
 // Batch is how many calls of a service are asked for ahead.
@@ -84,7 +85,7 @@ func New(c Config) *Performer {
 	if c.Clock == nil {
 		c.Clock = MachineClock{}
 	}
-	return &Performer{config: c, now: time.Now, looks: newLooks(), serving: map[string]*serving{}, inFlight: map[uint64]*stream.Delivery{}}
+	return &Performer{config: c, now: time.Now, looks: newLooks(), serving: map[string]*serving{}, inFlight: map[uint64][]*stream.Delivery{}}
 }
 
 // Run performs calls of all services until ctx ends, of those that are declared at the time. It then takes no more, lets
@@ -164,21 +165,34 @@ func (p *Performer) serve(ctx, work context.Context, s *serving) error {
 func (p *Performer) hold(by *serving, d *stream.Delivery) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.inFlight[d.Message.Sequence] != nil {
+	seq := d.Message.Sequence
+	same := func(other *stream.Delivery) bool { return other.Message.Time.Equal(d.Message.Time) }
+	if slices.ContainsFunc(p.inFlight[seq], same) {
 		return false
 	}
 	by.inFlight.Add(1)
-	p.inFlight[d.Message.Sequence] = d
+	p.inFlight[seq] = append(p.inFlight[seq], d)
 	return true
+}
+
+// forget ends a hold, and tells whether the sequence is another message's by now: a server that lost its power gives it out anew,
+// and what is said about the one counts for the other.
+func (p *Performer) forget(d *stream.Delivery) (another bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	seq := d.Message.Sequence
+	left := slices.DeleteFunc(p.inFlight[seq], func(other *stream.Delivery) bool { return other == d })
+	if p.inFlight[seq] = left; len(left) == 0 {
+		delete(p.inFlight, seq)
+	}
+	return len(left) > 0
 }
 
 // let ends a call's message, or gives it back, as err says: nil is a call that has served. taking ends before work does.
 func (p *Performer) let(taking context.Context, by *serving, d *stream.Delivery, err error) {
 	by.inFlight.Add(-1)
-	p.mu.Lock()
-	delete(p.inFlight, d.Message.Sequence)
-	p.mu.Unlock()
-	switch {
+	switch another := p.forget(d); {
+	case another:
 	case err == nil:
 		crash.Here(crash.CallAckBefore)
 		p.try(d.Ack())
@@ -200,8 +214,8 @@ func (p *Performer) try(err error) {
 func (p *Performer) renew(ctx context.Context) {
 	for pause(ctx, p.shortest()/3) == nil {
 		p.mu.Lock()
-		for _, d := range p.inFlight {
-			p.try(d.Working())
+		for _, held := range p.inFlight {
+			p.try(held[0].Working())
 		}
 		p.mu.Unlock()
 	}

@@ -53,7 +53,7 @@ type Service struct {
 	Redirects      int           // how many a GET or HEAD follows; default 5, negative: none
 	CA             []byte        // certificates in PEM that its own must be signed by; default: the system's
 	ConnectTimeout time.Duration // of dialling, and of TLS again; default 10s
-	FirstByte      time.Duration // from the last byte sent to the answer's header; default: what Timeout leaves
+	FirstByte      time.Duration // from the last byte sent to the answer's first, of requests of up to 16 KiB and over HTTP/2; default: what Timeout leaves
 
 	limited bool // MaxInFlight was given
 	byRate  bool // MaxInFlight is what the rate can make use of

@@ -11,18 +11,18 @@ import (
 // timers. Their URLs have their name as the scheme.
 func builtIn(name string) bool { return name == Body || name == job.Timer }
 
-// clocksDiffer is how far the server's clock may be ahead of a worker's.
-const clocksDiffer = 2 * time.Second
+// earlyBy is how long before it is due a timer may be put where calls wait.
+const earlyBy = 2 * time.Second
 
-// fire answers a timer, which is open. One that is not due by far was put here by a worker of an earlier version, which knew it
-// for a call: it goes onto the server's timer.
-func (p *Performer) fire(ctx context.Context, a job.Address, call job.Call) error {
+// fire answers a timer, which is open. One that came long before it was due, by the server's clock, was put here by a worker of an
+// earlier version, which knew it for a call: it goes onto the server's timer.
+func (p *Performer) fire(ctx context.Context, a job.Address, call job.Call, came time.Time) error {
 	due, err := job.ParseTimerURL(call.Request.URL)
 	if err != nil {
 		return p.answer(ctx, a, call, failed(job.FailureRejected, false, err.Error()).answer)
 	}
 	ahead := p.config.Clock.Ahead()
-	if due.Sub(p.now().Add(ahead)) > clocksDiffer {
+	if due.Sub(came.Add(ahead)) > earlyBy {
 		if fits, err := p.later(ctx, a, call, due.Add(-ahead)); fits || err != nil {
 			return err
 		}

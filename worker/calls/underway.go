@@ -72,7 +72,7 @@ func (p *Performer) look(ctx context.Context, u *underway) (send bool, err error
 	}
 	crash.Here(crash.CallOpen)
 	if s.Name == job.Timer {
-		return false, p.fire(ctx, a, *call)
+		return false, p.fire(ctx, a, *call, m.Time)
 	}
 	if p.now().Sub(call.First) > s.MaxAge {
 		return false, p.answer(ctx, a, *call, outcomeUnknown(*call, s.MaxAge))

@@ -69,7 +69,7 @@ var timeoutFields = []field{
 	{"total", "From dialling to the last byte, redirects included; a script may ask for another. Default 30s.",
 		duration(func(s *calls.Service, v time.Duration) { s.Timeout = v })},
 	{"connect", "For a connection, and for TLS again. Default 10s.", duration(func(s *calls.Service, v time.Duration) { s.ConnectTimeout = v })},
-	{"first_byte", "From the last byte sent to the answer's header. Default: what total leaves.", duration(func(s *calls.Service, v time.Duration) { s.FirstByte = v })},
+	{"first_byte", "From the last byte sent to the answer's first, of requests of up to 16 KiB and over HTTP/2. Default: what total leaves.", duration(func(s *calls.Service, v time.Duration) { s.FirstByte = v })},
 }
 
 var retryFields = []field{

@@ -1,6 +1,8 @@
 package modules
 
 import (
+	"fmt"
+
 	"github.com/d5/tengo/v2"
 
 	"github.com/thence-dev/thence/scripting/internal/compile"
@@ -24,6 +26,11 @@ func flowDispatch(r *Run, args []tengo.Object) (tengo.Object, error) {
 	o, err := readOptions(args, 0, "worker", "pool", "context", "script", "source", "data", "after", "at", "tag", "catch")
 	if err != nil {
 		return nil, err
+	}
+	for _, key := range []string{"after", "at"} {
+		if v, given := o.m.Get(key); given && v == tengo.UndefinedValue {
+			return nil, fmt.Errorf("option %s is undefined: leave it out to dispatch the job now", key)
+		}
 	}
 	if o.isTimer() {
 		return flowTimer(r, o)
