@@ -39,7 +39,7 @@ func checkCalls(ctx context.Context, p *patient) []Finding {
 	if len(q.strays) > 0 {
 		findings = append(findings, Finding{
 			Level: Warning, Found: fmt.Sprintf("calls for more than %s that no context waits for: %s", p.Stuck, some(q.strays)),
-			Why: "they are not sent: a worker removes them when it is handed them", Do: "nothing, if a worker runs",
+			Why: "they are not sent: a worker removes them when it is handed them", Do: "nothing, if a worker runs; one that stays was acked, and shown again by a server that lost its power: remove it (nats stream rmm)",
 		})
 	}
 	lost, err := p.lost(ctx, q)
