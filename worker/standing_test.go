@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -15,19 +16,26 @@ import (
 // noted is a journal that notes what is written, in order.
 type noted struct {
 	journal
+	mu      sync.Mutex
 	written []string
+}
+
+func (n *noted) note(what string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.written = append(n.written, what)
 }
 
 func (n *noted) Commit(ctx context.Context, name string, data []byte, on stream.Base) (uint64, error) {
 	got, err := n.journal.Commit(ctx, name, data, on)
 	if err == nil {
-		n.written = append(n.written, "commit")
+		n.note("commit")
 	}
 	return got, err
 }
 
 func (n *noted) Publish(ctx context.Context, m job.Message) error {
-	n.written = append(n.written, m.Subject)
+	n.note(m.Subject)
 	return n.journal.Publish(ctx, m)
 }
 
