@@ -195,14 +195,7 @@ func crashRun(t *testing.T, left int, after, restart bool) int {
 func (b *bed) checkCrash(ctx context.Context) {
 	b.t.Helper()
 	for name, want := range map[string]int{"c": 4, "other": 5} {
-		e, err := b.pool.ContextFromLeader(ctx, name)
-		if err != nil {
-			b.t.Fatal(err)
-		}
-		c, err := job.DecodeCommit(e.Data)
-		if err != nil {
-			b.t.Fatal(err)
-		}
+		c, _ := b.commitOf(ctx, name)
 		if s := state[struct{ N int }](b.t, c); s.N != want {
 			b.t.Errorf("%s: n is %d, want %d", name, s.N, want)
 		}
