@@ -160,11 +160,14 @@ func TestUnaskedAnswer(t *testing.T) {
 					if err != nil {
 						return
 					}
-					defer func() { _ = raw.Close() }()
 					b := &batching{Conn: raw}
 					if err := b.answers(config, "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nA", "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nB"); err != nil {
 						t.Error(err)
 					}
+					serving.Go(func() { // open until the client lets go of it
+						_, _ = io.Copy(io.Discard, raw)
+						_ = raw.Close()
+					})
 				}
 			})
 			t.Cleanup(func() { _ = l.Close(); serving.Wait() })
