@@ -7,7 +7,8 @@ import (
 )
 
 const (
-	remembered = 4096 // scripts of each kind that wait for nothing, and of which a sandbox knows how they behaved
+	remembered = 4096                   // scripts of each kind that wait for nothing, and of which a sandbox knows how they behaved
+	briefRun   = 150 * time.Microsecond // at most, of a script whose answer is waited for without sleep
 	shortRun   = 20 * time.Millisecond
 	shortRuns  = 3  // in a row, until a script is known to be quick
 	shortMost  = 64 // that count
@@ -15,15 +16,17 @@ const (
 
 // conduct is how long a script has run in this sandbox.
 type conduct struct {
-	key   string // empty when nothing is to be remembered
-	short int    // runs that were short; a long one takes half of them away
-	users int    // tasks that have not ended
+	key   string        // empty when nothing is to be remembered
+	short int           // runs that were short; a long one takes half of them away
+	last  time.Duration // of its last run
+	users int           // tasks that have not ended
 	owner *owner
 	place *list.Element // in owner.idle, while it has no users
 }
 
 // ran counts a run that came to an end.
 func (c *conduct) ran(took time.Duration) {
+	c.last = took
 	if took > shortRun {
 		c.short /= 2
 	} else if c.short < shortMost {
@@ -33,6 +36,9 @@ func (c *conduct) ran(took time.Duration) {
 
 // quick tells whether the script is known to take little time, and to let its process live.
 func (c *conduct) quick() bool { return c.short >= shortRuns }
+
+// brief tells whether the script's end is worth waiting for without sleep.
+func (c *conduct) brief() bool { return c.quick() && c.last < briefRun }
 
 // records keeps the conduct of scripts: of those with tasks, and of up to remembered others. These belong to the context
 // that ran them first. When there are too many, the context with the most of them loses the one that it has not used for

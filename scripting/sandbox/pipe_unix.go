@@ -6,7 +6,9 @@ import (
 	"errors"
 	"io"
 	"os"
+	"runtime"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -14,8 +16,9 @@ import (
 // pipeReader reads from a pipe that the runtime's poller looks after. It makes its system calls without a word to Go's
 // scheduler, since none of them waits: see wakeMonitor. One goroutine may read at a time.
 type pipeReader struct {
-	conn syscall.RawConn
-	try  func(fd uintptr) bool
+	conn  syscall.RawConn
+	try   func(fd uintptr) bool
+	until time.Time // how long an empty pipe is looked at again, before the poller is asked to say when there is something
 
 	buf []byte // of the call of Read that goes on, and its result
 	n   int
@@ -44,10 +47,18 @@ func (r *pipeReader) Read(b []byte) (int, error) {
 	return r.n, r.err
 }
 
-// readNow reads what there is. It is false when the pipe is empty.
+// readNow reads what there is. It is false when the pipe is empty, and was until r.until.
 func (r *pipeReader) readNow(fd uintptr) bool {
-	r.n, r.err = readFD(int(fd), r.buf)
-	return !errors.Is(r.err, unix.EAGAIN)
+	for {
+		r.n, r.err = readFD(int(fd), r.buf)
+		if !errors.Is(r.err, unix.EAGAIN) {
+			return true
+		}
+		if !time.Now().Before(r.until) {
+			return false
+		}
+		runtime.Gosched()
+	}
 }
 
 // writeNow writes what a pipe takes without waiting, and returns how much that was.

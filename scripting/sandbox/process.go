@@ -24,6 +24,7 @@ type process struct {
 	err    *os.File // what it says at its end
 	page   *page
 	layers Layers
+	pipe   *pipeReader // of out
 	reader *wire.Reader
 	outbox outbox
 	words  func() string // waits for its end, and returns what it said then
@@ -92,11 +93,10 @@ func (p *process) exec(memory int64) (err error) {
 	if err != nil {
 		return err
 	}
-	r, err := newPipeReader(p.out)
-	if err != nil {
+	if p.pipe, err = newPipeReader(p.out); err != nil {
 		return err
 	}
-	p.reader = wire.NewReader(r)
+	p.reader = wire.NewReader(p.pipe)
 	p.outbox.open(p.in)
 	p.proc, err = os.StartProcess(path, []string{childName, strconv.FormatInt(memory, 10)}, &os.ProcAttr{Dir: "/",
 		Env: []string{}, Files: theirs[:], Sys: attributes()})

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/thence-dev/thence/scripting/sandbox/internal/wire"
@@ -38,10 +39,20 @@ func (s *Sandbox) readFor(p *process, t *task, caller bool) {
 		return
 	case caller:
 		t.reads = p
+		if t.conduct.brief() && s.idleBut(p) {
+			p.pipe.until = time.Now().Add(briefRun)
+		}
 	default:
 		s.running.Go(func() { s.listen(p) })
 	}
 	p.read = true
+}
+
+// idleBut tells whether no child but p has jobs, and this program more than one core: then one of them has nothing better
+// to do than to look for an answer that is expected in a moment. To put it to sleep and to wake it takes longer than most
+// scripts do.
+func (s *Sandbox) idleBut(p *process) bool {
+	return s.cores > 1 && !slices.ContainsFunc(s.processes, func(q *process) bool { return q != p && len(q.jobs) > 0 })
 }
 
 // listen takes a child's answers while it has jobs, and deals with its end.

@@ -56,6 +56,7 @@ type Sandbox struct {
 	options Options
 	layers  Layers
 	spawner spawner
+	cores   int // that this program may use
 	quit    chan struct{}
 	running sync.WaitGroup // listeners, and starts under way
 
@@ -102,7 +103,7 @@ func New(library *scripting.Library, o Options) (*Sandbox, error) {
 	if !mainCalled.Load() {
 		return nil, errNoMain
 	}
-	s := &Sandbox{options: o.withDefaults(), quit: make(chan struct{})}
+	s := &Sandbox{options: o.withDefaults(), cores: runtime.GOMAXPROCS(0), quit: make(chan struct{})}
 	if err := s.Use(library); err != nil {
 		return nil, err
 	}
