@@ -111,10 +111,10 @@ func resident(t *testing.T, p *process) (now, peak int) {
 // pace is how many jobs, and calls of an API that answers at once, a worker does a second.
 type pace struct{ jobs, calls float64 }
 
-// measure has a worker run 2,000 jobs of 20 contexts, and then make 1,000 calls to quick.
+// measure has a worker run 10,000 jobs of 20 contexts, and then make 2,000 calls to quick.
 func measure(ctx context.Context, t *testing.T, c *cluster, quick *api, round string) (p pace) {
 	t.Helper()
-	const contexts, jobs, calls = 20, 2000, 1000
+	const contexts, jobs, calls = 20, 10_000, 2000
 	d, err := dispatcher.New(c.connect(), dispatcher.Config{Worker: "p", Caller: "test"})
 	if err != nil {
 		t.Fatal(err)

@@ -3,6 +3,7 @@ package job
 import (
 	"bytes"
 	"encoding/json"
+	"sync"
 	"time"
 	"unicode/utf8"
 )
@@ -13,15 +14,26 @@ type Text []byte
 
 // Encode encodes v as JSON for people to read: <, > and & stay as they are.
 func Encode(v any) ([]byte, error) {
-	var b bytes.Buffer
-	b.Grow(1 << 12)
-	enc := json.NewEncoder(&b)
+	b := buffers.Get().(*bytes.Buffer)
+	b.Reset()
+	defer func() {
+		if b.Cap() <= maxBuffer {
+			buffers.Put(b)
+		}
+	}()
+	enc := json.NewEncoder(b)
 	enc.SetEscapeHTML(false)
 	if err := enc.Encode(v); err != nil {
 		return nil, err
 	}
-	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
+	return bytes.Clone(bytes.TrimSuffix(b.Bytes(), []byte("\n"))), nil
 }
+
+// buffers are what Encode writes to. What it returns takes no more than it has: an outbox waits with a thousand of them.
+var buffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
+
+// maxBuffer bounds what is kept of a buffer, in bytes.
+const maxBuffer = 64 << 10
 
 type encoded struct {
 	Base64 []byte `json:"base64"`

@@ -117,9 +117,9 @@ func parsePart(raw string) (part, error) {
 }
 
 // beginPart is begin for a call to the service Body, which sends nothing: it is over when the part is read.
-func (p *Performer) beginPart(ctx context.Context, c *client, call job.Call) *try {
+func (p *Performer) beginPart(ctx context.Context, c *client, call *job.Call) *try {
 	t := &try{client: c, call: call, began: time.Now(), cancel: func() {}}
-	r := p.readPart(ctx, call)
+	r := p.readPart(ctx, *call)
 	t.over = &r
 	return t
 }

@@ -79,7 +79,7 @@ func (c *client) close() {
 
 // send makes one try. What it returns holds no secret.
 func (c *client) send(ctx context.Context, call job.Call) result {
-	t := c.begin(ctx, call)
+	t := c.begin(ctx, &call)
 	t.exchange()
 	return t.end()
 }

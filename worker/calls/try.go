@@ -16,7 +16,7 @@ import (
 // that what waits holds no more memory than it needs: exchange has next to nothing of ours on its stack.
 type try struct {
 	client  *client
-	call    job.Call
+	call    *job.Call
 	began   time.Time
 	timeout time.Duration
 	cancel  context.CancelFunc
@@ -30,7 +30,7 @@ type try struct {
 }
 
 // begin makes the request, with its secrets put in. Its time runs from here. Whoever begins a try ends it.
-func (c *client) begin(ctx context.Context, call job.Call) *try {
+func (c *client) begin(ctx context.Context, call *job.Call) *try {
 	t := &try{client: c, call: call, began: time.Now(), timeout: c.service.Timeout}
 	if asked := call.Request.Timeout; asked > 0 {
 		t.timeout = min(asked, maxTimeout)
@@ -39,13 +39,13 @@ func (c *client) begin(ctx context.Context, call job.Call) *try {
 		ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: t.found})
 	}
 	ctx, t.cancel = c.access.clock.WithTimeout(ctx, t.timeout)
-	t.build(ctx, call)
+	t.build(ctx)
 	return t
 }
 
-func (t *try) build(ctx context.Context, call job.Call) {
+func (t *try) build(ctx context.Context) {
 	defer t.survive() // secrets come from whoever embeds the worker
-	request, refusal := t.client.request(ctx, call)
+	request, refusal := t.client.request(ctx, *t.call)
 	if refusal != nil {
 		t.over = &result{answer: job.Answer{Failure: refusal}}
 	}
@@ -116,7 +116,7 @@ func (t *try) read(r *result) {
 		return
 	}
 	if t.client.stores(resp, body) {
-		*r = t.client.keep(t.request.Context(), t.call, resp, body, t.timeout)
+		*r = t.client.keep(t.request.Context(), *t.call, resp, body, t.timeout)
 		return
 	}
 	*r = t.client.judge(resp, body)

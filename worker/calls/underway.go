@@ -38,9 +38,9 @@ func (p *Performer) prepare(taking, ctx context.Context, by *serving, d *stream.
 	}
 	u.ended = p.config.Observer.CallSent(by.service.Name)
 	if by.service.Name == Body {
-		u.try = p.beginPart(ctx, by.client, u.call)
+		u.try = p.beginPart(ctx, by.client, &u.call)
 	} else {
-		u.try = by.client.begin(ctx, u.call)
+		u.try = by.client.begin(ctx, &u.call)
 	}
 	return u
 }
