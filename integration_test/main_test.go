@@ -33,6 +33,10 @@ var long = flag.Bool("long", false, "run the long forms of tests that have one")
 var thence string
 
 func TestMain(m *testing.M) {
+	if order := os.Getenv(waitingAPI); order != "" {
+		serveWaiting(order)
+		return
+	}
 	flag.Parse()
 	dir, err := os.MkdirTemp("", "thence-test-")
 	if err != nil {
