@@ -199,6 +199,10 @@ func validHeader(name, value string) bool {
 
 // secret finds a secret's value, for the service that owns it and no other.
 func (c *client) secret(name string) (string, *job.Failure) {
+	if !c.access.bound(name) && c.service.URL == "" {
+		return "", &job.Failure{Type: job.FailureBlocked, Message: fmt.Sprintf(
+			"secret %s can't be sent to a URL that no service owns: declare a service that has the URL", name)}
+	}
 	if !c.access.bound(name) {
 		return "", &job.Failure{Type: job.FailureBlocked, Message: fmt.Sprintf(
 			"secret %s does not belong to service %s: a secret is sent to the service that names it, or whose name it begins with (%s_...)", name, c.service.Name, c.service.Name)}

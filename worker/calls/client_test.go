@@ -190,6 +190,23 @@ func TestRequestsThatAreNotSent(t *testing.T) {
 	}
 }
 
+// A secret is bound to the hosts of its service. One that has none, as default is, is sent no secret, whatever its name.
+func TestSecretsNeedAHost(t *testing.T) {
+	t.Parallel()
+	base := serve(t, http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("it was sent") }))
+	s := Service{Name: Default, AllowPrivate: true}.withDefaults()
+	c := newClient(s, alone(s, map[string]string{"default_key": "canary"}))
+	t.Cleanup(c.close)
+	got := c.send(t.Context(), job.Call{ID: "1-0", Service: Default, Request: job.Request{
+		Method: http.MethodGet, URL: base, Header: []job.HeaderLine{{Name: "Authorization", Value: "Bearer ", Secret: "default_key"}},
+	}})
+	if got.answer.Failure == nil {
+		t.Fatal("no failure")
+	}
+	equal(t, "type", got.answer.Failure.Type, job.FailureBlocked)
+	equal(t, "message", got.answer.Failure.Message, "secret default_key can't be sent to a URL that no service owns: declare a service that has the URL")
+}
+
 func TestRetryAfter(t *testing.T) {
 	now := time.Date(2026, 1, 2, 15, 4, 5, 0, time.UTC)
 	for value, want := range map[string]time.Duration{

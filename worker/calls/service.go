@@ -13,6 +13,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"net/http"
 	"net/url"
 	"regexp"
 	"slices"
@@ -77,6 +78,9 @@ const (
 	AuthHeader = "header"
 )
 
+// framing are the headers that net/http writes by itself.
+var framing = []string{"Host", "Content-Length", "Transfer-Encoding", "Trailer", "Connection"}
+
 // NoIdempotencyHeader is the IdempotencyHeader of a service that is sent none.
 const NoIdempotencyHeader = "none"
 
@@ -108,6 +112,8 @@ func (a Auth) validate() error {
 		return fmt.Errorf("authentication %s: want the name of a secret, got %q", a.Kind, a.Secret)
 	case a.Kind == AuthHeader && !validHeader(a.Header, ""):
 		return fmt.Errorf("authentication header: %q is no name of a header", a.Header)
+	case a.Kind == AuthHeader && slices.Contains(framing, http.CanonicalHeaderKey(a.Header)):
+		return fmt.Errorf("authentication header: %s says how a request travels, and can't be a secret", a.Header)
 	case a.Kind != AuthHeader && a.Header != "", a.Kind != AuthBasic && a.User != "", strings.Contains(a.User, ":"):
 		return fmt.Errorf("authentication %s: a user without a colon belongs to basic, a header to header", a.Kind)
 	}
@@ -171,8 +177,36 @@ func (s Service) withDefaults() Service {
 	return s
 }
 
-// Check says what is wrong with a service by itself.
-func (s Service) Check() error { return s.withDefaults().validate() }
+// Check says what is wrong with the declaration of a service by itself.
+func (s Service) Check() error {
+	if builtIn(s.Name) {
+		return fmt.Errorf("service %s: the name is taken by a built-in service (%s reads stored bodies, %s has the timers)", s.Name, Body, job.Timer)
+	}
+	if s.Name == "stripe" && s.URL == "" {
+		s.URL = Stripe().URL
+	}
+	if s.URL == "" && s.Name != Default && !s.Off && job.ValidService(s.Name) {
+		return fmt.Errorf("service %s: want a URL; only %s goes without", s.Name, Default)
+	}
+	return s.withDefaults().validate()
+}
+
+// Shares returns the first URL of a service that another has as well: a call to it would belong to either. Empty: none.
+func (s Service) Shares(other Service) string {
+	for _, base := range s.bases() {
+		if slices.ContainsFunc(other.bases(), func(b string) bool { return base != "" && b != "" && same(base, b) }) {
+			return base
+		}
+	}
+	return ""
+}
+
+// same tells whether two bases lie under each other.
+func same(a, b string) bool {
+	x, errX := url.Parse(a)
+	y, errY := url.Parse(b)
+	return errX == nil && errY == nil && under(a, y) && under(b, x)
+}
 
 func (s Service) validate() error {
 	if !job.ValidService(s.Name) {
@@ -180,6 +214,9 @@ func (s Service) validate() error {
 	}
 	if err := s.Auth.validate(); err != nil {
 		return fmt.Errorf("service %s: %w", s.Name, err)
+	}
+	if s.URL == "" && s.Auth.Kind != "" {
+		return fmt.Errorf("service %s: its secret would be sent to any URL that scripts name: want a URL beside auth", s.Name)
 	}
 	if err := errors.Join(s.Breaker.validate(), s.Rate.validate()); err != nil {
 		return fmt.Errorf("service %s: %w", s.Name, err)
@@ -209,7 +246,7 @@ func (s Service) validate() error {
 			continue
 		}
 		u, err := url.Parse(base.url)
-		if err != nil || (u.Scheme != "https" && u.Scheme != "http") || u.Host == "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil || climbs(u) {
+		if err != nil || (u.Scheme != "https" && u.Scheme != "http") || u.Host == "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil || strings.Contains(u.Host, "*") || climbs(u) {
 			return fmt.Errorf("service %s: %s %q: want http(s)://host[/path]", s.Name, base.field, base.url)
 		}
 	}
@@ -225,9 +262,10 @@ type Services struct {
 // services of those names.
 func NewServices(declared ...Service) (Services, error) {
 	all := append([]Service(nil), declared...)
-	if i := slices.IndexFunc(declared, func(s Service) bool { return builtIn(s.Name) }); i >= 0 {
-		return Services{}, fmt.Errorf("service %s: the name is taken by a built-in service (%s reads stored bodies, %s has the timers)",
-			declared[i].Name, Body, job.Timer)
+	for _, s := range declared {
+		if err := s.Check(); err != nil {
+			return Services{}, err
+		}
 	}
 	for _, builtin := range []Service{Stripe(), {Name: Default}, {Name: Body, MaxInFlight: bodyReads}, {Name: job.Timer}} {
 		if !has(all, builtin.Name) {
@@ -241,12 +279,12 @@ func NewServices(declared ...Service) (Services, error) {
 			all[i].URL, all[i].MoreURLs, all[i].ErrorMember = Stripe().URL, Stripe().MoreURLs, true
 		}
 		all[i] = all[i].withDefaults()
-		problems = append(problems, all[i].validate())
-		if has(all[:i], all[i].Name) {
-			problems = append(problems, fmt.Errorf("service %s is declared twice", all[i].Name))
-		}
-		if all[i].URL == "" && all[i].Name != Default && !builtIn(all[i].Name) {
-			problems = append(problems, fmt.Errorf("service %s: want a URL; only %s goes without", all[i].Name, Default))
+		for _, other := range all[:i] {
+			if other.Name == all[i].Name {
+				problems = append(problems, fmt.Errorf("service %s is declared twice", other.Name))
+			} else if base := other.Shares(all[i]); base != "" {
+				problems = append(problems, fmt.Errorf("service %s: the URL %s is that of the service %s as well", other.Name, base, all[i].Name))
+			}
 		}
 	}
 	return Services{all}, errors.Join(problems...)
@@ -376,9 +414,10 @@ func (s Service) target(u *url.URL) (*url.URL, error) {
 	return to, nil
 }
 
-// bound tells whether a secret may be sent to a service: one that names it as its own, or that owns it.
+// bound tells whether a secret may be sent to a service: one that names it as its own, or that owns it. A service that
+// has no hosts of its own is sent none: it would go to whatever URL a script names.
 func (s Services) bound(service Service, secret string) bool {
-	return service.Auth.Kind != "" && service.Auth.Secret == secret || s.owner(secret) == service.Name
+	return service.URL != "" && (service.Auth.Kind != "" && service.Auth.Secret == secret || s.owner(secret) == service.Name)
 }
 
 // Secret tells whether a call with these header lines carries a secret to the service.

@@ -65,6 +65,8 @@ func TestNewServices(t *testing.T) {
 	equal(t, "timeout, attempts, backoff, wait", other.Timeout == 30*time.Second && other.Attempts == 8 && other.Backoff == 500*time.Millisecond &&
 		other.MaxWait == 5*time.Minute && other.MaxInFlight == 1000 && other.ResponseLimit == 256<<10, true)
 	equal(t, "response limit", Service{ResponseLimit: 1 << 30}.withDefaults().ResponseLimit, MaxResponse)
+	must(NewServices(Service{Name: "mine", URL: "https://api.stripe.com"}, Service{Name: "stripe", Off: true}))(t)
+	must(NewServices(Service{Name: "acme", URL: "https://a.com/v1"}, Service{Name: "other", URL: "https://a.com"}, Service{Name: "plain", URL: "http://a.com"}))(t)
 	for want, bad := range map[string][]Service{
 		`service "Acme": a name is a-z 0-9 _ -, begins with a letter, and has at most 32 of them`:                 {{Name: "Acme", URL: "https://a.com"}},
 		`service acme: URL "ftp://a.com": want http(s)://host[/path]`:                                             {{Name: "acme", URL: "ftp://a.com", Endpoint: "http://a.com"}},
@@ -74,8 +76,14 @@ func TestNewServices(t *testing.T) {
 		`service body: the name is taken by a built-in service (body reads stored bodies, timer has the timers)`:  {{Name: Body, URL: "https://a.com"}},
 		`service timer: the name is taken by a built-in service (body reads stored bodies, timer has the timers)`: {{Name: "timer", URL: "https://a.com"}},
 		`service acme: want a URL; only default goes without`:                                                     {{Name: "acme"}},
-		`service acme is declared twice`:                                                                          {{Name: "acme", URL: "https://a.com"}, {Name: "acme", URL: "https://b.com"}},
-		`service acme: no time and no number can be negative`:                                                     {{Name: "acme", URL: "https://a.com", Attempts: -1}},
+		`service acme: the URL https://a.com/v1/ is that of the service other as well`: {
+			{Name: "acme", URL: "https://b.com", MoreURLs: []string{"https://a.com/v1/"}}, {Name: "other", URL: "https://A.com:443/v1"}},
+		`service acme: the URL https://api.stripe.com is that of the service stripe as well`:             {{Name: "acme", URL: "https://api.stripe.com"}},
+		`service acme: URL "https://*.a.com": want http(s)://host[/path]`:                                {{Name: "acme", URL: "https://*.a.com"}},
+		`service default: its secret would be sent to any URL that scripts name: want a URL beside auth`: {{Name: Default, Auth: Auth{Kind: AuthBearer, Secret: "acme_key"}}},
+		`service acme: authentication header: host says how a request travels, and can't be a secret`:    {{Name: "acme", URL: "https://a.com", Auth: Auth{Kind: AuthHeader, Header: "host", Secret: "k"}}},
+		`service acme is declared twice`:                      {{Name: "acme", URL: "https://a.com"}, {Name: "acme", URL: "https://b.com"}},
+		`service acme: no time and no number can be negative`: {{Name: "acme", URL: "https://a.com", Attempts: -1}},
 	} {
 		if _, err := NewServices(bad...); err == nil || err.Error() != want {
 			t.Errorf("got  %v\nwant %s", err, want)

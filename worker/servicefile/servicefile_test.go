@@ -156,7 +156,7 @@ func TestProblems(t *testing.T) {
 		{in("url: https://b.com"), `f.yaml:4:5: mapping key "url" already defined at [3:5]`},
 		{in("retry: *anchor"), `services.acme.retry: want fields, got an anchor, alias or tag, which are not read here`},
 		{"services:\n  Acme: {url: https://a.com}\n", `f.yaml:2:3: service "Acme": a name is a-z 0-9 _ -`},
-		{"services:\n  acme: {}\n", `f.yaml: service acme: want a URL; only default goes without`},
+		{"services:\n  acme: {}\n", `f.yaml:2:3: service acme: want a URL; only default goes without`},
 		{"services:\n  acme: yes please\n", `f.yaml:2:9: services.acme: want fields, got "yes please"`},
 		{"services: []\n", `f.yaml:1:11: services: want fields, got a list`},
 		{"servces: {}\n", `f.yaml:1:1: there is no field "servces": did you mean services?`},
