@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
@@ -47,9 +48,13 @@ func Parse(path string, b []byte) ([]calls.Service, error) {
 		return nil, fmt.Errorf("%s: want one document with the field services", path)
 	}
 	var services []calls.Service
+	found := false
 	r.fields(value{file.Docs[0].Body, ""}, []string{"services"}, func(_ string, _ ast.Node, all value) {
-		services = r.services(all)
+		services, found = r.services(all), true
 	})
+	if len(r.problems) == 0 && !found {
+		r.problem(file.Docs[0].Body, "the field services is missing")
+	}
 	if len(r.problems) == 0 { // what is wrong with them together has no line
 		if _, err := calls.NewServices(services...); err != nil {
 			return nil, fmt.Errorf("%s: %w", path, err)
@@ -71,18 +76,30 @@ func syntaxError(path string, err error) error {
 func (r *reader) services(all value) []calls.Service {
 	var services []calls.Service
 	r.fields(all, nil, func(name string, key ast.Node, v value) {
-		s := calls.Service{Name: name}
+		s, before := calls.Service{Name: name}, len(r.problems)
 		if word, ok := v.word(); ok && word == "off" {
 			s.Off = true
 		} else {
 			object(fields...).read(r, v, &s)
 		}
-		if err := s.Check(); err != nil {
-			r.problem(key, "%v", err)
+		if len(r.problems) == before { // else it may lack what could not be read
+			r.check(key, s, services)
 		}
 		services = append(services, s)
 	})
 	return services
+}
+
+// check says what is wrong with a service by itself, and with those before it.
+func (r *reader) check(key ast.Node, s calls.Service, before []calls.Service) {
+	if err := s.Check(); err != nil {
+		r.problem(key, "%v", err)
+	}
+	for _, other := range before {
+		if base := s.Shares(other); base != "" {
+			r.problem(key, "service %s: the URL %s is that of the service %s as well", s.Name, base, other.Name)
+		}
+	}
 }
 
 // reader collects what is wrong with a file.
@@ -114,7 +131,11 @@ func (r *reader) err() error {
 func (r *reader) fields(v value, known []string, each func(name string, key ast.Node, v value)) {
 	pairs, ok := mapping(v.node)
 	if !ok {
-		r.problem(v.node, "%s: want fields, got %s", cmp.Or(v.path, "the file"), describe(v.node))
+		want := "fields"
+		if known != nil {
+			want += " (" + strings.Join(known, ", ") + ")"
+		}
+		r.problem(v.node, "%s: want %s, got %s", cmp.Or(v.path, "the file"), want, describe(v.node))
 		return
 	}
 	for _, pair := range pairs {
