@@ -90,7 +90,7 @@ A service that is paused for longer already stays so.`,
 		},
 	}
 	cmd.Flags().DurationVar(&lasts, "for", forGood, "how long, such as 10m (default until it is resumed)")
-	cmd.Flags().Lookup("for").DefValue = ""
+	cmd.Flags().Lookup("for").DefValue = "0s" // as none: the text says what it is
 	return cmd
 }
 
@@ -104,10 +104,15 @@ first, and by more as calls succeed.`,
 		Args:    cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.withPool(args[0], func(p *stream.Pool) error {
-				if err := p.ResumeCalls(cmd.Context(), args[1]); err != nil {
+				resumed, err := p.ResumeCalls(cmd.Context(), args[1])
+				switch {
+				case err != nil:
 					return err
+				case !resumed:
+					a.notef("%s is not paused\n", args[1])
+				default:
+					a.notef("%s is called again\n", args[1])
 				}
-				a.notef("%s is called again\n", args[1])
 				return nil
 			})
 		},

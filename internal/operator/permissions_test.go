@@ -81,7 +81,8 @@ func (b *bed) looksAtServices(onCall *stream.Pool) {
 	s, err := onCall.Service(b.ctx(), "acme")
 	must(b.T, err)
 	equal(b.T, "paused by", s.PausedBy, stream.ByOperator)
-	must(b.T, onCall.ResumeCalls(b.ctx(), "acme"))
+	_, err = onCall.ResumeCalls(b.ctx(), "acme")
+	must(b.T, err)
 	answering, stop := context.WithCancel(b.ctx())
 	ended := make(chan error, 1)
 	go func() {

@@ -41,7 +41,7 @@ func TestLimitByRate(t *testing.T) {
 	equal(t, "limit of one that is slowed down", s.Limit, 1)
 	equal(t, "its breaker", s.Breaker, BreakerOpen)
 
-	ok(t, p.ResumeCalls(within(t), "new"))
+	get(p.ResumeCalls(within(t), "new"))(t)
 	edit(t, p, "new", -1) // any number
 	limited("new", 30, 30)
 	_, _, err = p.ChangeCalls(within(t), "new", slow(ByBreaker, time.Hour))

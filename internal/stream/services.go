@@ -105,10 +105,30 @@ func (p *Pool) PauseCalls(ctx context.Context, service string, until time.Time) 
 	return err == nil, p.serviceError(ctx, service, err)
 }
 
-// ResumeCalls has a service's calls handed out again; where it is slowed down, one at first.
-func (p *Pool) ResumeCalls(ctx context.Context, service string) error {
-	_, err := p.js.ResumeConsumer(ctx, job.CallsStream(p.Name), callsConsumer+service)
-	return p.serviceError(ctx, service, err)
+// resumeIn is what is left of a pause that is ended by hand: long enough for the request to reach the server before that.
+const resumeIn = 250 * time.Millisecond
+
+// ResumeCalls has a service's calls handed out again; where it is slowed down, one at first. It tells whether they were
+// paused, and returns once they are not any more.
+//
+// A server that is told to resume does not look whether a worker waits for calls, until it sends it the next heartbeat,
+// seconds later. At the end of a pause it does look, so this makes the pause a short one.
+func (p *Pool) ResumeCalls(ctx context.Context, service string) (bool, error) {
+	s, err := p.Service(ctx, service)
+	if err != nil || s.PausedUntil.IsZero() {
+		return false, err
+	}
+	until := s.Now.Add(min(resumeIn, s.PausedUntil.Sub(s.Now)))
+	paused, err := p.js.PauseConsumer(ctx, job.CallsStream(p.Name), callsConsumer+service, until)
+	if err != nil {
+		return false, p.serviceError(ctx, service, err)
+	}
+	select {
+	case <-time.After(paused.PauseRemaining):
+		return true, nil
+	case <-ctx.Done():
+		return true, ctx.Err()
+	}
 }
 
 // serviceError says that there is no such service, where that is what is wrong, and which there are.

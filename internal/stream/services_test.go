@@ -53,15 +53,19 @@ func TestPauseCalls(t *testing.T) {
 		t.Error("a call of a paused service was handed out")
 	default:
 	}
-	if err := p.ResumeCalls(within(t), "acme"); err != nil {
-		t.Fatal(err)
-	}
+	began := time.Now()
+	equal(t, "resumed", get(p.ResumeCalls(within(t), "acme"))(t), true)
+	equal(t, "paused when that has returned", get(p.Service(within(t), "acme"))(t).PausedUntil.IsZero(), true)
 	d := <-handed
+	if took := time.Since(began); took > pullHeartbeat/2 { // with a heartbeat the server looks by itself
+		t.Errorf("handed out after %s", took)
+	}
+	equal(t, "resumed what is not paused", get(p.ResumeCalls(within(t), "acme"))(t), false)
 	if err := d.Ack(); err != nil {
 		t.Fatal(err)
 	}
 	// The pause ends by itself.
-	began := time.Now()
+	began = time.Now()
 	equal(t, "changed again", pause(700*time.Millisecond), true)
 	if err := p.Publish(within(t), job.Message{Subject: "payments.a.call.acme"}); err != nil {
 		t.Fatal(err)
@@ -70,7 +74,7 @@ func TestPauseCalls(t *testing.T) {
 	if took := time.Since(began); took < 600*time.Millisecond {
 		t.Errorf("handed out after %s", took)
 	}
-	for _, err := range []error{p.ResumeCalls(within(t), "acne"), func() error { _, err := p.PauseCalls(within(t), "acne", time.Now()); return err }()} {
+	for _, err := range []error{func() error { _, err := p.ResumeCalls(within(t), "acne"); return err }(), func() error { _, err := p.PauseCalls(within(t), "acne", time.Now()); return err }()} {
 		if err == nil || !strings.Contains(err.Error(), "the pool payments has no service acne; it has: acme, other") {
 			t.Errorf("got %v", err)
 		}

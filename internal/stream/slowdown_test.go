@@ -62,7 +62,7 @@ func TestSlowdown(t *testing.T) {
 	get(p.PauseCalls(within(t), "acme", time.Now().Add(2*time.Hour)))(t)
 	s = get(p.Service(within(t), "acme"))(t)
 	equal(t, "paused by", s.PausedBy, ByOperator)
-	ok(t, p.ResumeCalls(within(t), "acme"))
+	get(p.ResumeCalls(within(t), "acme"))(t)
 	s = get(p.Service(within(t), "acme"))(t)
 	equal(t, "breaker", s.Breaker, BreakerHalfOpen)
 	equal(t, "limit of one that goes on", s.Limit, 1)

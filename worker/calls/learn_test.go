@@ -160,7 +160,7 @@ func TestAfterAnOperatorsPause(t *testing.T) {
 			equal(t, "breaker", slowed.Breaker, stream.BreakerClosed)
 			all := r.openMany(t, 8, "acme", api.url)
 			if name == "resumed" {
-				ok(t, r.pool.ResumeCalls(r.ctx, "acme"))
+				must(r.pool.ResumeCalls(r.ctx, "acme"))(t)
 			} else { // the hour is over soon
 				must(r.js.PauseConsumer(r.ctx, "CALLS_payments", "call_acme", time.Now().Add(time.Second)))(t)
 			}
