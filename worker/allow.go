@@ -41,9 +41,9 @@ func (a allowed) dispatch(id string, from, to job.Address) *death {
 	case to == from:
 		return nil
 	case to.Pool != from.Pool && !slices.Contains(a.pools, "*") && !slices.Contains(a.pools, to.Pool):
-		return dead(job.ReasonDenied, "dispatch %s: the pool %s is not among those that this pool may dispatch to", id, to.Pool)
+		return dead(job.ReasonDenied, "dispatch %s: the pool %s is not among those that this pool may dispatch to (--dispatch-pools of its workers)", id, to.Pool)
 	case len(a.contexts) > 0 && !slices.ContainsFunc(a.contexts, func(pattern string) bool { return matches(pattern, to.Context) }):
-		return dead(job.ReasonDenied, "dispatch %s: the context %s is not among those that this pool may dispatch to", id, to.Context)
+		return dead(job.ReasonDenied, "dispatch %s: the context %s is not among those that this pool may dispatch to (--dispatch-contexts of its workers)", id, to.Context)
 	}
 	return nil
 }

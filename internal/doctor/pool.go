@@ -223,16 +223,17 @@ func checkWorkers(_ context.Context, p *patient) []Finding {
 }
 
 func (p *patient) fare(part stream.Part, c stream.Consumer) []Finding {
-	what := "jobs"
+	what, why, do := "jobs", "they wait until a worker runs", "thence worker --pool "+p.name
 	if service, ok := strings.CutPrefix(c.Name, "call_"); ok {
-		what = "calls of " + service
+		what, why = "calls of "+service, "they wait until a worker runs that has the service"
+		do += ", with " + service + " in its --services file or --service, if it is not built in"
 	}
 	var findings []Finding
 	switch {
 	case c.Waiting == 0 && c.AckPending == 0 && c.Pending > 0:
 		findings = append(findings, Finding{
 			Level: Problem, Found: fmt.Sprintf("no worker takes %s: %d wait, the oldest message of %s since %s", what, c.Pending, part.Name, p.age(part.FirstTime)),
-			Why: "they wait until a worker runs", Do: "thence worker --pool " + p.name,
+			Why: why, Do: do,
 		})
 	case c.Waiting == 0 && c.AckPending == 0 && what == "jobs":
 		findings = append(findings, Finding{

@@ -56,7 +56,7 @@ var badServers = []struct {
 		say(c, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n")
 		hold(c)
 	}, typ: job.FailureConnection, message: "101", final: true},
-	{name: "a length that is too long", serve: func(c net.Conn) { say(c, head+"Content-Length: 100\r\n\r\nhalf") }, typ: job.FailureConnection, message: "unexpected EOF"},
+	{name: "a length that is too long", serve: func(c net.Conn) { say(c, head+"Content-Length: 100\r\n\r\nhalf") }, typ: job.FailureConnection, message: "the answer broke off in the middle: unexpected EOF"},
 	{name: "a length that is too short", serve: func(c net.Conn) { say(c, head+"Content-Length: 4\r\n\r\nhalf and more") }},
 	{name: "a length below zero", serve: func(c net.Conn) { say(c, head+"Content-Length: -1\r\n\r\nx") }, typ: job.FailureConnection, message: "Content-Length"},
 	{name: "a length beyond numbers", serve: func(c net.Conn) { say(c, head+"Content-Length: 99999999999999999999\r\n\r\nx") }, typ: job.FailureConnection, message: "Content-Length"},
@@ -208,7 +208,7 @@ func TestCertificates(t *testing.T) {
 		message   string // of the failure; empty: none
 		retry     bool
 	}{
-		{"by an unknown CA", api.URL, nil, "certificate", false},
+		{"by an unknown CA", api.URL, nil, "the service's `ca` names its file", false},
 		{"by the service's CA", api.URL, ca, "", false},
 		{"for another name", elsewhere, ca, "certificate", false},
 		{"by an old protocol", old.URL, ca, "protocol version", true},

@@ -63,10 +63,13 @@ func (b *brake) ended(how end, handedOut uint64, why string, now time.Time) (fai
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.recent.add(now, how == endsBadly)
-	if how == endsBadly {
+	if how != endsWell {
 		b.lastError, b.lastFail = why, now
 	}
+	if how == endsBusy {
+		return 0, false
+	}
+	b.recent.add(now, how == endsBadly)
 	if b.slow != nil && handedOut <= b.slow.After {
 		return 0, false
 	}

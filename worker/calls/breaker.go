@@ -53,7 +53,8 @@ const maxSlowdownError = 200
 type end int
 
 const (
-	endsNeither end = iota // it says nothing about how the API is: it was not sent, or the API has too much to do
+	endsNeither end = iota // it says nothing about how the API is: it was not sent
+	endsBusy               // 429: nor does that the API has too much to do
 	endsWell               // the API answered, a refusal included
 	endsBadly              // by connection, time-out or 5xx
 )
@@ -61,8 +62,10 @@ const (
 func endOf(got result) end {
 	f := got.answer.Failure
 	switch status := got.answer.Status; {
-	case got.ours, status == http.StatusTooManyRequests:
+	case got.ours:
 		return endsNeither
+	case status == http.StatusTooManyRequests:
+		return endsBusy
 	case status >= 500 && status != http.StatusNotImplemented:
 		return endsBadly
 	case f == nil:

@@ -240,7 +240,8 @@ func TestEnds(t *testing.T) {
 	for want, all := range map[end][]result{
 		endsWell:    {answered(200, ""), answered(404, job.FailureHTTP), answered(402, "card_error"), answered(501, job.FailureHTTP), answered(200, job.FailureTooLarge)},
 		endsBadly:   {answered(500, job.FailureHTTP), answered(503, job.FailureHTTP), answered(0, job.FailureConnection), answered(0, job.FailureTimeout), answered(0, job.FailureUnknown), answered(200, job.FailureConnection)},
-		endsNeither: {answered(429, job.FailureHTTP), answered(0, job.FailureBlocked), answered(0, job.FailureRejected)},
+		endsBusy:    {answered(429, job.FailureHTTP)},
+		endsNeither: {answered(0, job.FailureBlocked), answered(0, job.FailureRejected)},
 	} {
 		for _, r := range all {
 			equal(t, fmt.Sprintf("end of %d %+v", r.answer.Status, r.answer.Failure), endOf(r), want)
@@ -284,6 +285,23 @@ func TestSlowdownLongOver(t *testing.T) {
 	}
 }
 
+// TestLastError: what the API said last that was no success is shown, too much to do included, which counts as no failure.
+func TestLastError(t *testing.T) {
+	now := time.Now()
+	b := newBrake(Breaker{})
+	var use stream.ServiceUse
+	b.ended(endsBadly, 1, "500", now)
+	b.ended(endsNeither, 1, "blocked", now)
+	b.use(&use, now)
+	equal(t, "after a failure", use.LastError, "500")
+	b.ended(endsBusy, 1, "429", now)
+	b.ended(endsWell, 1, "", now)
+	b.use(&use, now)
+	equal(t, "after a 429", use.LastError, "429")
+	equal(t, "tries", use.Tries, 2)
+	equal(t, "failed", use.Failed, 1)
+}
+
 // TestWindow: failures count within the window, where they are half of the tries or more.
 func TestWindow(t *testing.T) {
 	now := time.Now()
@@ -301,6 +319,7 @@ func TestWindow(t *testing.T) {
 	}
 	equal(t, "two of five", end(endsBadly), false)
 	equal(t, "neither counts", end(endsNeither), false)
+	equal(t, "429 does not count", end(endsBusy), false)
 	equal(t, "three of six", end(endsBadly), true)
 	equal(t, "somebody is looking", end(endsBadly), false)
 	b.looked()

@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/url"
@@ -241,7 +242,13 @@ func (c *client) networkFailure(err error, timeout time.Duration) result {
 	case errors.As(err, &network) && network.Timeout():
 		return failed(job.FailureTimeout, true, err.Error())
 	case errors.As(err, &certificate): // it stays as it is until somebody changes it
-		return failed(job.FailureConnection, false, err.Error())
+		message := err.Error()
+		if unknown := new(x509.UnknownAuthorityError); errors.As(err, unknown) {
+			message += "; where the API has a CA of its own, the service's `ca` names its file"
+		}
+		return failed(job.FailureConnection, false, message)
+	case err == io.ErrUnexpectedEOF: //nolint:errorlint // as it is: noAnswer says more
+		return failed(job.FailureConnection, true, "the answer broke off in the middle: "+err.Error())
 	default:
 		return failed(job.FailureConnection, true, unquoted(err.Error()))
 	}

@@ -341,8 +341,11 @@ func (s Services) For(raw string) (Service, error) {
 			best, longest = svc, len(base)
 		}
 	}
+	if best.Name == "" && climbs(u) {
+		return best, fmt.Errorf("no service owns %s://%s%s: its path may not have the segments . and ..", u.Scheme, u.Host, u.EscapedPath())
+	}
 	if best.Name == "" {
-		return best, fmt.Errorf("no service owns %s://%s", u.Scheme, u.Host)
+		return best, fmt.Errorf("no service owns %s://%s: declare one that has the URL", u.Scheme, u.Host)
 	}
 	return best, nil
 }
