@@ -175,7 +175,7 @@ func named(id string, c job.OpenCall) string {
 	if !c.Due.IsZero() {
 		return fmt.Sprintf("timer %s, due at %s", id, c.Due.UTC().Format(time.RFC3339))
 	}
-	return fmt.Sprintf("call %s to %s %s", id, c.Service, orDash(c.Operation))
+	return strings.TrimSpace(fmt.Sprintf("call %s to %s %s", id, c.Service, c.Operation))
 }
 
 // standing says what a context waits for, and what was done to it last.

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -139,22 +140,26 @@ type showFlags struct {
 func (a *app) serviceShow() *cobra.Command {
 	var flags showFlags
 	cmd := &cobra.Command{
-		Use:   "show POOL [SERVICE] | API [OPERATION [PARAMETER]]",
+		Use:   "show POOL [SERVICE] | API [RESOURCE | OPERATION [PARAMETER]]",
 		Short: "Say how a pool's services stand, list an API's operations, or say what one takes",
 		Long: `Say how the services of a pool stand, or one of them: calls in flight and waiting, the limit, the rate, the pause and who made
 it, the breaker, and how tries ended in the last minute. Workers are asked for what only they know.
 
 Or list the operations of the module stripe, or of a module that import made, or say what an operation takes: what it
 requires, the types, and the values that there are. A parameter's members are shown alone when it is named. A name is an API's if
-it is stripe or a module in --scripts, and an operation's has a dot.`,
+it is stripe or a module in --scripts, and an operation's has a dot; a resource's name lists its operations.`,
 		Example: `  thence service show payments
   thence service show payments stripe
   thence service show stripe
+  thence service show stripe payment_intents
   thence service show stripe payment_intents.create
   thence service show stripe payment_intents.create payment_method_options.card
   thence service show acme orders.create --scripts scripts`,
 		Args: cobra.RangeArgs(1, 3),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if api, all := ofResource(args, flags.scripts); len(all) > 0 {
+				return a.printOperations(api, all)
+			}
 			if ofPool(args, flags.scripts) {
 				err := a.showServices(cmd.Context(), args[0], strings.Join(args[1:], ""))
 				if err != nil && len(args) == 1 {
@@ -167,7 +172,7 @@ it is stripe or a module in --scripts, and an operation's has a dot.`,
 				return err
 			}
 			if len(args) == 1 {
-				return a.printOperations(api)
+				return a.printOperations(api, api.Operations())
 			}
 			return a.showOperation(api, args[1], strings.Join(args[2:], ""), flags.depth)
 		},
@@ -175,6 +180,20 @@ it is stripe or a module in --scripts, and an operation's has a dot.`,
 	cmd.Flags().StringVar(&flags.scripts, "scripts", ".", "directory of the library scripts, with the module in it")
 	cmd.Flags().IntVar(&flags.depth, "depth", 2, "how deep to show the members of maps")
 	return cmd
+}
+
+// ofResource returns the operations of a resource, where an API's name and one of its resources are given.
+func ofResource(args []string, scripts string) (*openapi.API, []openapi.Operation) {
+	if len(args) != 2 {
+		return nil, nil
+	}
+	api, err := openAPI(args[0], scripts)
+	if err != nil {
+		return nil, nil
+	}
+	return api, slices.DeleteFunc(api.Operations(), func(op openapi.Operation) bool {
+		return !strings.HasPrefix(op.Name, args[0]+"."+args[1]+".")
+	})
 }
 
 // ofPool tells whether show is to show services of a pool: alone, a name that is no module's; with another name, one that is
@@ -209,13 +228,12 @@ func openAPI(name, dir string) (*openapi.API, error) {
 	return api, nil
 }
 
-func (a *app) printOperations(api *openapi.API) error {
-	all := api.Operations()
+func (a *app) printOperations(api *openapi.API, all []openapi.Operation) error {
 	if a.json {
 		return a.printJSON(all)
 	}
 	for _, op := range all {
-		a.printf("%s  %s\n", plain(call(op)), plain(op.Summary))
+		a.printf("%s\n", plain(strings.TrimSpace(call(op)+"  "+op.Summary)))
 	}
 	a.notef("%s: %d operations\n", plain(api.Title()), len(all))
 	return nil

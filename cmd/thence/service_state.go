@@ -104,7 +104,11 @@ func (a *app) printService(s serviceNow) {
 		a.printf("  %-13s %s\n", name, plain(fmt.Sprintf(format, args...)))
 	}
 	a.printf("%s\n", plain(s.Service))
-	line("in flight", "%d, %d of them wait for their slot", s.InFlight, s.AwaitSlot)
+	inFlight := strconv.Itoa(s.InFlight)
+	if s.Rate != "" {
+		inFlight += fmt.Sprintf(", %d of them wait for their slot", s.AwaitSlot)
+	}
+	line("in flight", "%s", inFlight)
 	line("waiting", "%d", s.Waiting)
 	line("limit", "%s", limitOf(s.ServiceState))
 	line("rate", "%s", cmp.Or(s.Rate, "-"))

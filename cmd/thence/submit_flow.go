@@ -82,6 +82,10 @@ func (a *app) printFlow(r dispatcher.Receipt, flow dispatcher.Flow, took time.Du
 	if result := flow.Result(); result != nil {
 		a.printf("%s\n", compactJSON(result))
 	}
-	a.notef("the flow of job %s in %s.%s has ended after %s: %d jobs\n", plain(r.ID), r.Worker, r.Context, took.Round(time.Millisecond), len(flow.Jobs))
+	jobs := "1 job"
+	if n := len(flow.Jobs); n != 1 {
+		jobs = fmt.Sprintf("%d jobs", n)
+	}
+	a.notef("the flow of job %s in %s.%s has ended after %s: %s\n", plain(r.ID), r.Worker, r.Context, took.Round(time.Millisecond), jobs)
 	return nil
 }
