@@ -167,6 +167,22 @@ func TestProblems(t *testing.T) {
 	}
 }
 
+// Calls of a service that no worker has declared wait, however many workers run.
+func TestServiceThatNoWorkerHas(t *testing.T) {
+	b := newBed(t)
+	must(t, b.pool.LimitCalls(b.ctx(), "acme", 3))
+	b.publish("p.c.call.acme", nil, job.Call{ID: "12-0"})
+	for _, f := range b.examine() {
+		if strings.HasPrefix(f.Found, "no worker takes calls of acme: 1 wait") {
+			if f.Level != Problem || !strings.Contains(f.Do, "with acme in its --services file") {
+				t.Errorf("got %+v", f)
+			}
+			return
+		}
+	}
+	t.Error("it is not found")
+}
+
 // open is a context that waits for a call.
 func (b *bed) open(id string) {
 	b.Helper()
