@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/thence-dev/thence/internal/job"
 	"github.com/thence-dev/thence/scripting"
@@ -145,9 +146,13 @@ func (o *Outcome) Answer(i int, body any) *Outcome {
 	}
 	in := o.next(i, func(c scripting.Call) string { return c.Then })
 	in.Job.Data = dataOf(text)
-	in.Job.Response = encode(o.t, "response", map[string]any{
+	response := map[string]any{
 		"status": 200, "headers": map[string]string{"content-type": "application/json"}, "body": text, "attempts": 1, "duration_ms": 1,
-	})
+	}
+	if !utf8.ValidString(text) {
+		response["base64"] = []byte(text)
+	}
+	in.Job.Response = encode(o.t, "response", response)
 	return run(o.t, o.scripts, in)
 }
 

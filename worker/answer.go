@@ -20,6 +20,9 @@ func answerFacts(a *job.Answer) (data, response, failure []byte) {
 		if a.Stored != nil {
 			facts["stored"] = a.Stored
 		}
+		if !utf8.Valid(a.Body) {
+			facts["base64"] = []byte(a.Body) // which JSON has in base64
+		}
 		response = encode(facts)
 	}
 	if f := a.Failure; f != nil {
@@ -44,7 +47,7 @@ func bodyData(a *job.Answer) []byte {
 	}
 }
 
-// bodyText is the body as text; bytes that are not UTF-8 become U+FFFD.
+// bodyText is the body as text; bytes that are not UTF-8 become U+FFFD. The response has them in base64.
 func bodyText(b []byte) string { return strings.ToValidUTF8(string(b), "\uFFFD") }
 
 func lower(h map[string]string) map[string]string {
