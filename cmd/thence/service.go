@@ -5,10 +5,10 @@ import "github.com/spf13/cobra"
 func (a *app) service() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "service",
-		Short: "Look at the services that a pool calls, pause them, and make modules of outside APIs",
+		Short: "Look at the services that a pool calls, pause them, check their file, and make modules of outside APIs",
 		Args:  cobra.NoArgs,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(a.serviceList(), a.servicePause(), a.serviceResume(), a.serviceImport(), a.serviceShow())
+	cmd.AddCommand(a.serviceList(), a.servicePause(), a.serviceResume(), a.serviceImport(), a.serviceShow(), a.serviceCheck(), a.serviceSchema())
 	return cmd
 }
