@@ -1,6 +1,8 @@
 package main
 
 import (
+	"fmt"
+
 	"github.com/spf13/cobra"
 
 	"github.com/thence-dev/thence/worker/servicefile"
@@ -17,7 +19,7 @@ All that is wrong is printed with its line, and the exit code is 1.`,
 		RunE: func(_ *cobra.Command, args []string) error {
 			services, err := servicefile.Load(args[0])
 			if err != nil {
-				return err
+				return fmt.Errorf("%s can't be used:\n%w", args[0], err)
 			}
 			a.notef("%s is in order; services: %d\n", args[0], len(services))
 			return nil

@@ -342,7 +342,7 @@ func (s Services) For(raw string) (Service, error) {
 		}
 	}
 	if best.Name == "" && climbs(u) {
-		return best, fmt.Errorf("no service owns %s://%s%s: its path may not have the segments . and ..", u.Scheme, u.Host, u.EscapedPath())
+		return best, fmt.Errorf("no service owns %s://%s%s: its path may not have . or .. as a segment", u.Scheme, u.Host, u.EscapedPath())
 	}
 	if best.Name == "" {
 		return best, fmt.Errorf("no service owns %s://%s: declare one that has the URL", u.Scheme, u.Host)
