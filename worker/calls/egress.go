@@ -66,10 +66,15 @@ func (e egress) address(ip netip.Addr) error {
 	if e.private && inside(ip) {
 		return nil
 	}
-	if err := public.SafeAddr(ip); err != nil {
-		return fmt.Errorf("%w: the address is not public, and the service does not allow private ones: %w", errBlocked, err)
+	err := public.SafeAddr(ip)
+	switch {
+	case err == nil:
+		return nil
+	case inside(ip):
+		return fmt.Errorf("%w: the address is private, and no URL of a service with `allow_private: true`: %w", errBlocked, err)
+	default:
+		return fmt.Errorf("%w: the address is neither public nor private: %w", errBlocked, err)
 	}
-	return nil
 }
 
 // inside tells whether an address is one that allow_private allows: of this machine, or of a private network. What is

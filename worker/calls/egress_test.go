@@ -218,6 +218,9 @@ func TestPrivateAddresses(t *testing.T) {
 		"100.100.100.200": false, "fd00:ec2::254": false, "fd00:ec2::254%eth0": false, "::ffff:169.254.169.254": false, "::ffff:100.100.100.200": false, "64:ff9b::a00:1": false, "192.0.2.1": false,
 	} {
 		equal(t, host, egress{private: true}.address(netip.MustParseAddr(host)) == nil, allowed)
+		if err := (egress{}).address(netip.MustParseAddr(host)); allowed && host != "1.1.1.1" && (err == nil || !strings.Contains(err.Error(), "`allow_private: true`")) {
+			t.Errorf("%s: got %v", host, err)
+		}
 	}
 	base := serve(t, http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 	c := newClient(Service{Name: Default, AllowPrivate: true}.withDefaults(), alone(Service{Name: Default}, nil))
