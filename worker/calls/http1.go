@@ -296,16 +296,22 @@ func (b *body) end(whole bool) {
 	}
 }
 
+// writeWait is how long a connection may wait to be used again for who wrote the request to say that it was all. net/http waits
+// as long.
+const writeWait = 50 * time.Millisecond
+
 // isWritten tells whether the whole request was written by the time the response was read.
 func (c *conn) isWritten() bool {
 	if c.written == nil {
 		return true
 	}
+	late := time.NewTimer(writeWait)
+	defer late.Stop()
 	select {
 	case whole := <-c.written:
 		c.written = nil
 		return whole
-	default:
+	case <-late.C:
 		return false
 	}
 }
