@@ -219,6 +219,8 @@ func message(err error) string {
 		}
 	}
 	switch {
+	case s == "invalid index type: string":
+		return s + ": only a map has members by name; a text and an array have them by number"
 	case errors.Is(err, tengo.ErrStackOverflow):
 		return "functions call each other too deeply: more than 1,000 levels"
 	case errors.Is(err, tengo.ErrStringLimit), errors.Is(err, tengo.ErrBytesLimit):

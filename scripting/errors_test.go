@@ -109,6 +109,7 @@ func TestCompileErrors(t *testing.T) {
 		{"f := func() { export 1 }", 1, 15, "top level"},
 		{"export 1\nexport 2", 2, 1, "only one export"},
 		{`x := import("os")`, 1, 6, "there are: base64, context, enum, flow, fmt, hex, http"},
+		{`x := import("os")`, 1, 6, ", times, and 3 scripts of the library, none of which has that name"},
 		{`x := import("jsn")`, 1, 6, `did you mean "json"?`},
 		{`x := import("chekout")`, 1, 6, `did you mean "checkout"?`},
 		{`x := import("../greet")`, 1, 6, "there is no module"},
@@ -181,6 +182,8 @@ func TestRuntimeErrors(t *testing.T) {
 		{"secret(\"a-b\")", 1, 1, "no name of a secret"},
 		{"secret(5)", 1, 1, "the name of a secret"},
 		{"m := {}\nm[secret(\"k\")] = 1", 2, 1, "invalid index type"},
+		{"a := \"text\"\na.email", 2, 3, "only a map has members by name"},
+		{"a := [1]\na[\"email\"]", 2, 3, "only a map has members by name"},
 		{"x := error(1).message", 1, 15, "an error has only .value"},
 	})
 }
@@ -451,7 +454,7 @@ func TestErrorsCannotBeForged(t *testing.T) {
 		{`import("context").set("a\nlevel=error msg=fake", func() {})`, `context.set: state.a\nlevel=error msg=fake: a value of type compiled-function cannot be JSON`,
 			`import("context").set("a\nlevel=error msg=fake", func() {})`},
 		{"x := {\"\x1b[2J\": 1}; x.y()", "cannot call undefined", "x := {\"\uFFFD[2J\": 1}; x.y()"},
-		{"x := \"\u202e\u2066\"; x.y.z()", "invalid index type: string", "x := \"\uFFFD\uFFFD\"; x.y.z()"},
+		{"x := \"\u202e\u2066\"; x.y.z()", "invalid index type: string: only a map has members by name; a text and an array have them by number", "x := \"\uFFFD\uFFFD\"; x.y.z()"},
 		{`import("job").result("a\r\n", 1, 2)`, "job.result: want 1 argument, got 3", `import("job").result("a\r\n", 1, 2)`},
 	} {
 		e := runError(t, tt.source, scripting.Limits{})

@@ -187,6 +187,7 @@ func (l *Library) compile(name, src string) (*program, error) {
 			return l.Source(name)
 		},
 		Imports: func() []string { return append(modules.Names(), l.names...) },
+		Modules: modules.Names,
 	})
 	if err != nil {
 		return nil, compileError(err)

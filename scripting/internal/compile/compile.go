@@ -17,6 +17,7 @@ type Env struct {
 	Native   func(name string) bool           // a module written in Go
 	Source   func(name string) (string, bool) // a module or library script written in Tengo
 	Imports  func() []string                  // all names that can be imported, for error messages
+	Modules  func() []string                  // those of them that are modules, and no scripts of the library
 }
 
 // Program is a compiled script. It is immutable: any number of VMs may run it side by side, each with globals of its
@@ -202,12 +203,12 @@ func (p *pass) unknownModule(e *parser.ImportExpr) {
 	if best := Nearest(e.ModuleName, names); best != "" {
 		p.fail(e.TokenPos, "there is no module %q; did you mean %q?", e.ModuleName, best)
 	}
-	const most = 40
-	list := names
-	if len(list) > most {
-		list = append(list[:most:most], "...")
+	list := p.c.env.Modules()
+	scripts := ""
+	if n := len(names) - len(list); n > 0 {
+		scripts = fmt.Sprintf(", and %d scripts of the library, none of which has that name", n)
 	}
-	p.fail(e.TokenPos, "there is no module %q; there are: %s", e.ModuleName, strings.Join(list, ", "))
+	p.fail(e.TokenPos, "there is no module %q; there are: %s%s", e.ModuleName, strings.Join(list, ", "), scripts)
 }
 
 // finish puts the sources together: imported scripts first, then the entry script in a block, so that it may declare

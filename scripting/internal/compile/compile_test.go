@@ -17,6 +17,7 @@ func env() compile.Env {
 		Native:   modules.Has,
 		Source:   modules.Source,
 		Imports:  modules.Names,
+		Modules:  modules.Names,
 	}
 }
 
