@@ -204,7 +204,7 @@ func (f *following) ownJob() bool {
 func (f *following) waits() []string {
 	var waits []string
 	if !f.present || f.last.Applied < f.receipt.Sequence {
-		waits = append(waits, fmt.Sprintf("its job %s, which has not run: is a worker of pool %s running?", f.receipt.ID, f.receipt.Worker))
+		waits = append(waits, fmt.Sprintf("its job %s, which has not run%s", f.receipt.ID, f.whyNotRun()))
 	}
 	if !f.present {
 		return waits
@@ -228,6 +228,17 @@ func (f *following) waits() []string {
 		waits = append(waits, fmt.Sprintf("job %d on its subject", f.next))
 	}
 	return shortened(waits)
+}
+
+// whyNotRun asks what may keep the flow's job from running, where the context does not tell.
+func (f *following) whyNotRun() string {
+	switch {
+	case f.present && f.last.Held != nil:
+		return ""
+	case f.receipt.Duplicate:
+		return fmt.Sprintf(": its id was taken; was that by a job of another context, or is no worker of pool %s running?", f.receipt.Worker)
+	}
+	return fmt.Sprintf(": is a worker of pool %s running?", f.receipt.Worker)
 }
 
 const maxWaits = 5

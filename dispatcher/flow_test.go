@@ -180,7 +180,14 @@ func TestAwaitFlowWithoutAWorker(t *testing.T) {
 	if err := must(operator.New(h.pool, "ada"))(t).Pause(h.ctx, "cus_42", "wrong price"); err != nil {
 		t.Fatal(err)
 	}
-	opens("the context is held since ")
+	opens("its job " + receipt.ID + ", which has not run; an operator: the context is held since ")
+
+	repeat := must(h.Dispatch(h.ctx, dispatcher.Job{ID: receipt.ID, Context: "cus_43", Source: "x := 1"}))(t)
+	ctx, cancel := context.WithCancel(h.ctx)
+	cancel()
+	if _, err := h.AwaitFlow(ctx, repeat, nil); err == nil || !strings.Contains(err.Error(), "its id was taken") {
+		t.Errorf("got %v, want that the id may be of a job of another context", err)
+	}
 
 	// The job took effect, and another stands behind it.
 	c := job.Commit{Version: job.Version, State: json.RawMessage(`{}`), Applied: receipt.Sequence, Report: job.Report{
