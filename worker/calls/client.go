@@ -156,7 +156,7 @@ func (c *client) fillHeader(req *http.Request, lines []job.HeaderLine) *job.Fail
 	for _, h := range lines {
 		value := h.Value
 		if h.Secret != "" {
-			secret, failure := c.secret(h.Secret)
+			secret, failure := c.secret(h.Secret, req.URL)
 			if failure != nil {
 				return failure
 			}
@@ -176,7 +176,7 @@ func (c *client) authenticate(req *http.Request) *job.Failure {
 	if a.Kind == "" || len(req.Header.Values(a.header())) > 0 {
 		return nil
 	}
-	secret, failure := c.secret(a.Secret)
+	secret, failure := c.secret(a.Secret, req.URL)
 	if failure != nil {
 		return failure
 	}
@@ -198,10 +198,10 @@ func validHeader(name, value string) bool {
 }
 
 // secret finds a secret's value, for the service that owns it and no other.
-func (c *client) secret(name string) (string, *job.Failure) {
+func (c *client) secret(name string, to *url.URL) (string, *job.Failure) {
 	if !c.access.bound(name) && c.service.URL == "" {
 		return "", &job.Failure{Type: job.FailureBlocked, Message: fmt.Sprintf(
-			"secret %s can't be sent to a URL that no service owns: declare a service that has the URL", name)}
+			"secret %s can't be sent to %s://%s, which no service owns: declare a service that has the URL", name, to.Scheme, to.Host)}
 	}
 	if !c.access.bound(name) {
 		return "", &job.Failure{Type: job.FailureBlocked, Message: fmt.Sprintf(

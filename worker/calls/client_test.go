@@ -204,7 +204,7 @@ func TestSecretsNeedAHost(t *testing.T) {
 		t.Fatal("no failure")
 	}
 	equal(t, "type", got.answer.Failure.Type, job.FailureBlocked)
-	equal(t, "message", got.answer.Failure.Message, "secret default_key can't be sent to a URL that no service owns: declare a service that has the URL")
+	equal(t, "message", got.answer.Failure.Message, "secret default_key can't be sent to "+base+", which no service owns: declare a service that has the URL")
 }
 
 func TestRetryAfter(t *testing.T) {
