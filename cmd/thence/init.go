@@ -1,8 +1,10 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -50,6 +52,11 @@ those who set up the server with other permissions than the workers have, and be
 			if _, err := p.Keys(cmd.Context(), options); err != nil {
 				return err
 			}
+			if cmd.Flags().Changed("replicas") || cmd.Flags().Changed("max-bytes") {
+				if err := a.noteUnchanged(cmd.Context(), p, options); err != nil {
+					return err
+				}
+			}
 			made := map[string]string{
 				"jobs": job.JobsStream(pool), "calls": job.CallsStream(pool), "dead_letters": job.DeadStream(pool), "rates": job.RatesStream(pool),
 				"releases": job.ReleasesStream(pool), "contexts": pool, "bodies": job.BodiesBucket(pool), "keys": job.KeysBucket,
@@ -67,6 +74,24 @@ those who set up the server with other permissions than the workers have, and be
 	storage.register(cmd.Flags())
 	cmd.Flags().Int64Var(&maxMsgs, "max-msgs", 0, "jobs that the pool's stream of jobs may hold, if it has to be made (default no bound but --max-bytes)")
 	return cmd
+}
+
+// noteUnchanged names the streams that were there before, and are not as the flags would make them.
+func (a *app) noteUnchanged(ctx context.Context, p *stream.Pool, want stream.Options) error {
+	parts, err := p.Inspect(ctx)
+	if err != nil {
+		return err
+	}
+	bounded := []string{job.JobsStream(p.Name), job.CallsStream(p.Name), job.DeadStream(p.Name)}
+	for _, part := range parts {
+		if part.Replicas != want.Replicas {
+			a.notef("%s was there: its replicas stay %d; `nats stream edit %s --replicas %d` changes that\n", part.Name, part.Replicas, part.Name, want.Replicas)
+		}
+		if slices.Contains(bounded, part.Name) && part.Bound != uint64(want.MaxBytes) {
+			a.notef("%s was there: it may hold %d bytes as before, not %d; docs/operations.md says how to change that\n", part.Name, part.Bound, want.MaxBytes)
+		}
+	}
+	return nil
 }
 
 // initOptions are what a pool is made with: a consumer for each built-in service, and for those that are named.

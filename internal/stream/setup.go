@@ -316,6 +316,8 @@ func setupError(what string, err error) error {
 		return fmt.Errorf("%s: JetStream is not enabled on this server: start it with `nats-server -js`: %w", what, err)
 	case errors.As(err, &api) && strings.Contains(api.Description, "overlap"):
 		return fmt.Errorf("%s: another stream takes its subjects: remove it (`nats stream ls --subjects`), or use another pool name: %w", what, err)
+	case errors.As(err, &api) && strings.Contains(api.Description, "non-clustered"):
+		return fmt.Errorf("%s: this server is alone, and --replicas wants a cluster of as many: leave it out, or make the pool on a cluster: %w", what, err)
 	case errors.As(err, &api) && strings.Contains(api.Description, "insufficient"):
 		return fmt.Errorf("%s: the server has no room for its max_bytes: give JetStream more storage, or init with a smaller --max-bytes: %w", what, err)
 	default:
