@@ -188,8 +188,9 @@ func (a *app) data(arg string) (json.RawMessage, error) {
 	if err != nil {
 		return nil, fmt.Errorf("--data: %w", err)
 	}
-	if !json.Valid(raw) {
-		return nil, usageError{fmt.Errorf("--data: not JSON (a text goes in quotes: '\"text\"')")}
+	var value any
+	if err := json.Unmarshal(raw, &value); err != nil {
+		return nil, usageError{fmt.Errorf("--data: not JSON: %w (a text goes in quotes: '\"text\"')", err)}
 	}
 	return raw, nil
 }
@@ -198,11 +199,11 @@ func (a *app) printReceipt(r dispatcher.Receipt) error {
 	if a.json {
 		return a.printJSON(r)
 	}
-	repeat := ""
 	if r.Duplicate {
-		repeat = " (a repeat: the stream had a job of this id)"
+		a.printf("job %s is a repeat and changes nothing: pool %s had a job of this id, in this context or another, as %d\n", plain(r.ID), r.Worker, r.Sequence)
+		return nil
 	}
-	a.printf("job %s is accepted in %s.%s as %d%s\n", plain(r.ID), r.Worker, r.Context, r.Sequence, repeat)
+	a.printf("job %s is accepted in %s.%s as %d\n", plain(r.ID), r.Worker, r.Context, r.Sequence)
 	return nil
 }
 
@@ -210,7 +211,7 @@ func (a *app) await(ctx context.Context, d *dispatcher.Dispatcher, r dispatcher.
 	report, err := d.Await(ctx, r)
 	switch {
 	case errors.Is(err, context.DeadlineExceeded):
-		return fmt.Errorf("job %s is accepted, but has not ended after %s: is a worker of pool %s running?", r.ID, timeout, r.Worker)
+		return notEnded(r, timeout)
 	case errors.Is(err, context.Canceled):
 		return fmt.Errorf("stopped waiting; job %s is accepted and goes on", r.ID)
 	}
@@ -225,6 +226,17 @@ func (a *app) await(ctx context.Context, d *dispatcher.Dispatcher, r dispatcher.
 		return deadError(r, report)
 	}
 	return nil
+}
+
+// notEnded is the error of a wait that took too long. Only the context knows whether it is held.
+func notEnded(r dispatcher.Receipt, timeout time.Duration) error {
+	at := r.Worker + "." + r.Context
+	if r.Duplicate {
+		return fmt.Errorf("job %s is a repeat, and has not ended in %s after %s: an id is unique in the pool; was it given to a job of another context? "+
+			"If not: is a worker of pool %s running? `thence context get %s` says whether the context is held", r.ID, at, timeout, r.Worker, at)
+	}
+	return fmt.Errorf("job %s is accepted, but has not ended after %s: is a worker of pool %s running? `thence context get %s` says whether the context is held",
+		r.ID, timeout, r.Worker, at)
 }
 
 // deadError says why a job is dead, and where to look.
