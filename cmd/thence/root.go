@@ -80,6 +80,10 @@ job in the same context. Nothing polls.`,
 		SilenceErrors: true, SilenceUsage: true,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		PersistentPreRunE: func(*cobra.Command, []string) error {
+			_, err := a.logger() // a mistake in its flags counts also where nothing is logged
+			return err
+		},
 	}
 	root.SetVersionTemplate("thence {{.Version}}\n")
 	root.SetIn(a.stdin)
@@ -94,8 +98,7 @@ job in the same context. Nothing polls.`,
 	flags.StringVar(&a.logLevel, "log-level", "info", "lowest level that is logged: debug, info, warn or error")
 	a.connection.flags(flags)
 	root.AddCommand(a.demo(), a.up(), a.worker(), a.initialise(), a.submit(), a.contexts(), a.call(), a.dead(), a.doctor(), a.check(), a.scripts(), a.service(), a.version())
-	wrapArgs(root)
-	a.complete(root)
+	a.ready(root)
 	return root
 }
 
