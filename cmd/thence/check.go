@@ -137,7 +137,11 @@ func (c *checker) check(ctx context.Context, file string) (checked, error) {
 	one := checked{File: file}
 	source, err := os.ReadFile(file)
 	if err != nil {
-		return one, err
+		return one, unreadable(file, err)
+	}
+	if len(source) == 0 {
+		one.Error = &scripting.Error{Kind: scripting.KindCompile, Script: scriptIn(file), Message: "the file is empty"}
+		return one, nil
 	}
 	script := scripting.Script{Name: scriptIn(file), Source: string(source)}
 	bounds, err := c.engine.Inspect(script, c.limits)
@@ -154,6 +158,14 @@ func (c *checker) check(ctx context.Context, file string) (checked, error) {
 	}
 	one.OK, one.More = err == nil, others(err)
 	return one, nil
+}
+
+// unreadable is the error of a file that can't be read.
+func unreadable(file string, err error) error {
+	if info, statErr := os.Stat(file); statErr == nil && info.IsDir() {
+		return usageError{fmt.Errorf("%s is a directory: want its files, as in %s", file, filepath.Join(file, "*.tengo"))}
+	}
+	return err
 }
 
 // others are the scripts' errors that err joins, without the first.
