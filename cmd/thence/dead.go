@@ -49,6 +49,7 @@ func (a *app) deadList() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			a.noteReason(which.reason)
 			return a.withOperator(pool, "", func(o *operator.Operator) error {
 				if count {
 					c, err := o.Count(cmd.Context(), filter)

@@ -173,6 +173,7 @@ func (a *app) actOnMany(ctx context.Context, c *act, where string) error {
 	if err != nil {
 		return err
 	}
+	a.noteReason(c.flag.which.reason)
 	if filter.All() && !c.flag.all {
 		return usageError{fmt.Errorf("which dead letters of %s? Want filters such as --reason or --newer, or --all", where)}
 	}

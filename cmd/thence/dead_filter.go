@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -10,6 +11,8 @@ import (
 
 	"github.com/thence-dev/thence/internal/job"
 	"github.com/thence-dev/thence/internal/operator"
+	"github.com/thence-dev/thence/scripting"
+	"github.com/thence-dev/thence/scripting/sandbox"
 )
 
 // filterFlags say which dead letters are meant.
@@ -48,6 +51,29 @@ func (f *filterFlags) read(where string, now time.Time) (pool string, filter ope
 		return "", filter, usageError{errors.New("no time is left between --since (or --newer) and --until (or --older)")}
 	}
 	return at.Pool, filter, nil
+}
+
+// reasons are those that Thence gives. A program that embeds a worker may run scripts in another way, and give more.
+func reasons() []string {
+	all := []string{
+		job.ReasonMalformed, job.ReasonForged, job.ReasonDeadline, job.ReasonTooLarge, job.ReasonNoPool, job.ReasonService, job.ReasonDenied,
+		job.ReasonPoison, job.ReasonRefused, job.ReasonNoRelease,
+	}
+	for _, kind := range []scripting.ErrorKind{
+		scripting.KindUnknownScript, scripting.KindCompile, scripting.KindRuntime, scripting.KindTimeLimit, scripting.KindLimit,
+		sandbox.KindMemory, sandbox.KindStack, sandbox.KindCrash,
+	} {
+		all = append(all, string(kind))
+	}
+	slices.Sort(all)
+	return all
+}
+
+// noteReason says of a reason that is likely misspelt that there is none like it: else a list that is empty would say that all is well.
+func (a *app) noteReason(reason string) {
+	if all := reasons(); reason != "" && !slices.Contains(all, reason) {
+		a.notef("thence: there is no reason %q that Thence gives; there are: %s\n", plain(reason), strings.Join(all, ", "))
+	}
 }
 
 // bound is a time that is given as an age or as itself; zero when it is not given.
