@@ -85,7 +85,7 @@ func (a *app) printContexts(pool string, found []listed, more bool) error {
 		return a.printJSON(found)
 	}
 	if len(found) == 0 {
-		a.notef("no such context in pool %s\n", pool)
+		a.notef("no context of pool %s is so\n", pool)
 		return nil
 	}
 	lines := make([][]string, len(found))

@@ -39,7 +39,7 @@ code is 1 when there is a problem.`,
 	f.StringVar(&o.Monitor, "monitor", "", "URL of a server's /varz, for what no client is told: sync_interval, storage")
 	f.DurationVar(&o.Stuck, "stuck", 5*time.Minute, "how long a context may stand still with jobs to run")
 	f.IntVar(&o.Sample, "sample", 10_000, "contexts, calls and letters of a pool that are looked at")
-	f.BoolVar(&all, "all", false, "look at all of them")
+	f.BoolVar(&all, "all", false, "look at every context, call and letter, whatever --sample says")
 	return cmd
 }
 
@@ -84,12 +84,20 @@ func (a *app) examine(cmd *cobra.Command, o doctor.Options) error {
 			return err
 		}
 	} else {
-		a.printf("\n%d ok, %d unknown, %d warnings, %d problems\n", counts[doctor.OK], counts[doctor.Unknown], counts[doctor.Warning], counts[doctor.Problem])
+		a.printf("\n%d ok, %d unknown, %s, %s\n", counts[doctor.OK], counts[doctor.Unknown],
+			many(counts[doctor.Warning], "warning"), many(counts[doctor.Problem], "problem"))
 	}
 	if n := counts[doctor.Problem]; n > 0 {
 		return errors.New("something is wrong: see the problems above")
 	}
 	return nil
+}
+
+func many(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
 }
 
 // printFinding prints one finding: a line, and below it why it matters and what to do.

@@ -45,13 +45,13 @@ func (a *app) listTurns(ctx context.Context, p *stream.Pool) error {
 	}
 	lines := make([][]string, len(turns))
 	for i, t := range turns {
-		current := ""
+		state := ""
 		if i == len(turns)-1 {
-			current = "current"
+			state = "current"
 		}
-		lines[i] = []string{t.Name, t.Time.UTC().Format(time.RFC3339), orDash(t.By), orDash(t.From), orDash(current), cut(t.Note, 60)}
+		lines[i] = []string{t.Name, t.Time.UTC().Format(time.RFC3339), orDash(t.By), orDash(t.From), orDash(state), orDash(cut(t.Note, 60))}
 	}
-	return a.table([]string{"release", "since", "by", "from", "", "note"}, lines)
+	return a.table([]string{"release", "since", "by", "from", "state", "note"}, lines)
 }
 
 func (a *app) scriptsShow() *cobra.Command {

@@ -162,8 +162,8 @@ it is stripe or a module in --scripts, and an operation's has a dot; a resource'
 			}
 			if ofPool(args, flags.scripts) {
 				err := a.showServices(cmd.Context(), args[0], strings.Join(args[1:], ""))
-				if err != nil && len(args) == 1 {
-					err = fmt.Errorf("%w (and no module: there is no %s)", err, filepath.Join(flags.scripts, args[0]+".tengo"))
+				if err != nil {
+					err = noPoolNoModule(err, args, flags.scripts)
 				}
 				return err
 			}
@@ -204,6 +204,17 @@ func ofPool(args []string, scripts string) bool {
 	}
 	_, err := os.Stat(filepath.Join(scripts, args[0]+".tengo"))
 	return len(args) == 1 && args[0] != "stripe" && job.ValidPool(args[0]) == nil && errors.Is(err, fs.ErrNotExist)
+}
+
+// noPoolNoModule says of what is no service of a pool why it is nothing of a module either.
+func noPoolNoModule(err error, args []string, scripts string) error {
+	if len(args) == 1 {
+		return fmt.Errorf("%w (and no module: there is no %s)", err, filepath.Join(scripts, args[0]+".tengo"))
+	}
+	if _, apiErr := openAPI(args[0], scripts); apiErr != nil {
+		return err
+	}
+	return fmt.Errorf("the module %s has no resource %q: `thence service show %s` lists what it has (and as a pool: %w)", args[0], args[1], args[0], err)
 }
 
 func openAPI(name, dir string) (*openapi.API, error) {
