@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io/fs"
 	"log/slog"
 	"slices"
@@ -164,6 +165,9 @@ var shipped = sync.OnceValues(func() (*scripting.Library, error) { return script
 func libraryOf(scripts fs.FS) (*scripting.Library, error) {
 	if scripts == nil {
 		return shipped()
+	}
+	if _, err := fs.Stat(scripts, "."); err != nil {
+		return nil, fmt.Errorf("the field Scripts can't be read: %w (a test runs in the folder of its package: is the path right from there?)", err)
 	}
 	return scripting.NewLibrary(flows.FS, scripts)
 }

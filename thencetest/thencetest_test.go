@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -140,6 +141,9 @@ func TestPoolFailsTheTest(t *testing.T) {
 		want string
 		fn   func(t thencetest.TB)
 	}{
+		"no such folder": {"the field Scripts can't be read: ", func(t thencetest.TB) {
+			thencetest.Run(t, thencetest.Job{Scripts: os.DirFS("nope"), Script: "order"})
+		}},
 		"dead letter": {"is a dead letter (runtime): wrong:1:6: invalid operation: int + undefined", func(t thencetest.TB) {
 			thencetest.Start(t, thencetest.Config{Scripts: scripts}).Run("a", "wrong", nil)
 		}},
