@@ -178,6 +178,22 @@ func TestScanThatIsRefused(t *testing.T) {
 	}
 }
 
+// Where one stream of a pool is gone, that is what is said, and not that there is no pool.
+func TestReadMissingStream(t *testing.T) {
+	t.Parallel()
+	p := newPool(t, Options{})
+	ok(t, p.js.DeleteStream(within(t), "DEAD_payments"))
+	err := p.DeadLetters(within(t), "", nil)
+	if err == nil || err.Error() != "the pool payments has no stream DEAD_payments: `thence init --pool payments` makes it anew, without what was in it" {
+		t.Errorf("got %v", err)
+	}
+	ok(t, p.js.DeleteStream(within(t), "JOBS_payments"))
+	err = p.DeadLetters(within(t), "", nil)
+	if err == nil || !strings.HasPrefix(err.Error(), "no worker pool named payments on this server: ") {
+		t.Errorf("got %v", err)
+	}
+}
+
 // A context that is written all the time is in each list, and a list of calls ends while others come.
 func TestListsOfBusyPool(t *testing.T) {
 	t.Parallel()

@@ -122,7 +122,7 @@ func (p *Pool) ContextAt(ctx context.Context, name string, revision uint64) (Ent
 func (p *Pool) Waiting(ctx context.Context) (map[string]uint64, error) {
 	s, err := p.js.Stream(ctx, job.JobsStream(p.Name))
 	if err != nil {
-		return nil, p.readError(err)
+		return nil, p.readError(ctx, job.JobsStream(p.Name), err)
 	}
 	info, err := s.Info(ctx, jetstream.WithSubjectFilter(p.Name+".*"))
 	if err != nil {
@@ -144,7 +144,7 @@ func (p *Pool) QueuedCalls(ctx context.Context, context string, fn func(job.Mess
 	}
 	s, err := p.js.Stream(ctx, job.CallsStream(p.Name))
 	if err != nil {
-		return p.readError(err)
+		return p.readError(ctx, job.CallsStream(p.Name), err)
 	}
 	last := s.CachedInfo().State.LastSeq
 	for _, kind := range []string{".call.*", ".retry.*"} {
@@ -168,9 +168,13 @@ func (p *Pool) QueuedCalls(ctx context.Context, context string, fn func(job.Mess
 	return nil
 }
 
-func (p *Pool) readError(err error) error {
-	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		return p.noPool()
+// readError says what is not there: the pool, or but one stream of it.
+func (p *Pool) readError(ctx context.Context, stream string, err error) error {
+	if !errors.Is(err, jetstream.ErrStreamNotFound) {
+		return err
 	}
-	return err
+	if exists, look := p.PoolExists(ctx, p.Name); look == nil && exists && stream != job.JobsStream(p.Name) {
+		return fmt.Errorf("the pool %s has no stream %s: `thence init --pool %s` makes it anew, without what was in it", p.Name, stream, p.Name)
+	}
+	return p.noPool()
 }

@@ -38,7 +38,7 @@ type scan struct {
 func (p *Pool) scan(ctx context.Context, stream string, config jetstream.ConsumerConfig, fn func(job.Message) bool) error {
 	s, err := p.js.Stream(ctx, stream)
 	if err != nil {
-		return p.readError(err)
+		return p.readError(ctx, stream, err)
 	}
 	config.AckPolicy, config.MemoryStorage, config.Replicas, config.InactiveThreshold = jetstream.AckNonePolicy, true, 1, scanInactive
 	w := &scan{pool: p, stream: stream, config: config, last: s.CachedInfo().State.LastSeq, fn: fn}

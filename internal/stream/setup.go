@@ -218,6 +218,11 @@ func fitsJobs(c jetstream.StreamConfig) string {
 		return "it discards old messages when full, want discard new"
 	case c.MaxBytes <= 0:
 		return noBound
+	case c.MaxAge > 0:
+		return fmt.Sprintf("its max_age is %s, and drops jobs that wait for longer: what was accepted must stay", c.MaxAge)
+	case c.MaxMsgsPerSubject > 0 && !c.DiscardNewPerSubject:
+		return fmt.Sprintf("it keeps %d messages a subject and drops the oldest: what was accepted must stay (with discard_new_per_subject it refuses instead)",
+			c.MaxMsgsPerSubject)
 	default:
 		return fitsQueue(c)
 	}
@@ -243,6 +248,8 @@ func fitsQueue(c jetstream.StreamConfig) string {
 			c.FirstSeq)
 	case !c.AllowDirect:
 		return "it does not allow direct gets"
+	case c.MaxMsgSize > 0 && c.MaxMsgSize < job.MaxJob:
+		return fmt.Sprintf("its max_msg_size is %d, want %d or more: answers and calls of that size are ours, and would be refused for good", c.MaxMsgSize, job.MaxJob)
 	}
 	return ""
 }
@@ -253,6 +260,8 @@ func fitsDead(c jetstream.StreamConfig) string {
 		return fmt.Sprintf("its retention is %s, want limits", c.Retention)
 	case c.MaxMsgsPerSubject != 1:
 		return fmt.Sprintf("it keeps %d messages a subject, want 1", c.MaxMsgsPerSubject)
+	case c.Discard != jetstream.DiscardNew:
+		return "it discards old letters when full, want discard new: a job that fails would take another's letter away"
 	case c.MaxBytes <= 0:
 		return noBound
 	}

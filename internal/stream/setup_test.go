@@ -131,12 +131,22 @@ func TestEnsureRefusesUnfitStreams(t *testing.T) {
 		{"subjects", 0, func(c *jetstream.StreamConfig) { c.Subjects = []string{"payments.*", "other"} },
 			`stream JOBS_payments does not fit: its subjects are ["payments.*" "other"], want ["payments.*"]` + change},
 		{"direct", 0, func(c *jetstream.StreamConfig) { c.AllowDirect = false }, "stream JOBS_payments does not fit: it does not allow direct gets" + change},
+		{"an age that drops jobs", 0, func(c *jetstream.StreamConfig) { c.MaxAge = time.Hour },
+			"stream JOBS_payments does not fit: its max_age is 1h0m0s, and drops jobs that wait for longer: what was accepted must stay" + change},
+		{"a limit that drops jobs", 0, func(c *jetstream.StreamConfig) { c.MaxMsgsPerSubject = 1 },
+			"stream JOBS_payments does not fit: it keeps 1 messages a subject and drops the oldest: what was accepted must stay (with discard_new_per_subject it refuses instead)" + change},
+		{"small answers", 0, func(c *jetstream.StreamConfig) { c.MaxMsgSize = 1000 },
+			"stream JOBS_payments does not fit: its max_msg_size is 1000, want 524288 or more: answers and calls of that size are ours, and would be refused for good" + change},
+		{"small calls", 1, func(c *jetstream.StreamConfig) { c.MaxMsgSize = 1000 },
+			"stream CALLS_payments does not fit: its max_msg_size is 1000, want 524288 or more: answers and calls of that size are ours, and would be refused for good" + change},
 		{"a limit that drops calls", 1, func(c *jetstream.StreamConfig) { c.MaxBytes = 1 << 20 },
 			"stream CALLS_payments does not fit: it has a limit, and would drop old calls when it is reached; workers keep it below thence_max_bytes in its metadata instead" + change},
 		{"no schedules", 1, func(c *jetstream.StreamConfig) { c.AllowMsgSchedules = false },
 			"stream CALLS_payments does not fit: it does not allow message schedules, which retries wait on" + change},
 		{"dead letters", 2, func(c *jetstream.StreamConfig) { c.MaxMsgsPerSubject = 2 },
 			"stream DEAD_payments does not fit: it keeps 2 messages a subject, want 1" + change},
+		{"dead letters that go when it is full", 2, func(c *jetstream.StreamConfig) { c.Discard = jetstream.DiscardOld },
+			"stream DEAD_payments does not fit: it discards old letters when full, want discard new: a job that fails would take another's letter away" + change},
 		{"dead letters' retention", 2, func(c *jetstream.StreamConfig) { c.Retention = jetstream.WorkQueuePolicy },
 			"stream DEAD_payments does not fit: its retention is WorkQueue, want limits" + change},
 	} {
@@ -148,6 +158,22 @@ func TestEnsureRefusesUnfitStreams(t *testing.T) {
 			get(p.js.CreateStream(within(t), config))(t)
 			refused(t, p, test.want)
 		})
+	}
+}
+
+// A bound of jobs a context that refuses new ones takes nothing away.
+func TestEnsureTakesBoundOfContexts(t *testing.T) {
+	t.Parallel()
+	p := newPool(t, Options{})
+	config := get(p.js.Stream(within(t), "JOBS_payments"))(t).CachedInfo().Config
+	config.MaxMsgsPerSubject, config.DiscardNewPerSubject = 1, true
+	get(p.js.UpdateStream(within(t), config))(t)
+	get(Ensure(within(t), p.nc, "payments", Options{}))(t)
+	m := job.Message{Subject: "payments.cus_42", Data: []byte("x := 1")}
+	ok(t, p.Publish(within(t), m))
+	var no *Refusal
+	if err := p.Publish(within(t), m); !errors.As(err, &no) {
+		t.Errorf("got %v, want a refusal", err)
 	}
 }
 
