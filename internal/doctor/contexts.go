@@ -19,7 +19,7 @@ type survey struct {
 	contexts int
 	applied  uint64 // the highest, and whose
 	ahead    string
-	held     []string // in words
+	held     []Finding
 	tried    []string
 	broken   []string
 	open     map[string]openCall // by context and id
@@ -44,22 +44,17 @@ func checkContexts(ctx context.Context, p *patient) []Finding {
 		return failed("the contexts", err)
 	}
 	var findings []Finding
-	for _, h := range s.held {
-		findings = append(findings, Finding{
-			Level: Warning, Found: h, Why: "its jobs wait on the stream until somebody decides",
-			Do: "thence context get, then thence context resume, thence dead retry or thence dead drop",
-		})
-	}
+	findings = append(findings, s.held...)
 	if len(findings) > maxHeld {
 		findings = append(findings[:maxHeld], Finding{
 			Level: Warning, Found: fmt.Sprintf("%d more contexts are held", len(s.held)-maxHeld), Why: "their jobs wait on the stream until somebody decides",
-			Do: "thence dead list " + p.name + " shows those that a failed job holds",
+			Do: "thence context list " + p.name + " --held",
 		})
 	}
 	if len(s.tried) > 0 {
 		findings = append(findings, Finding{
 			Level: Warning, Found: "a job is under suspicion of killing workers in " + some(s.tried), Why: "after five it becomes a dead letter (poison)",
-			Do: "look at the workers' logs and memory; thence context get",
+			Do: "look at the workers' logs and memory; thence context history POOL.CONTEXT",
 		})
 	}
 	if len(s.broken) > 0 {
@@ -88,7 +83,10 @@ func (s *survey) add(pool, name string, e stream.Entry) {
 		s.applied, s.ahead = c.Applied, at
 	}
 	if h := c.Held; h != nil {
-		s.held = append(s.held, fmt.Sprintf("%s is held since %s by %s: %s", at, h.Since.UTC().Format(time.RFC3339), h.By, why(*h)))
+		s.held = append(s.held, Finding{
+			Level: Warning, Found: fmt.Sprintf("%s is held since %s by %s%s", at, h.Since.UTC().Format(time.RFC3339), h.By, why(*h)),
+			Why: "its jobs wait on the stream until somebody decides", Do: decide(at, *h),
+		})
 	}
 	if t := c.Tries; t != nil {
 		s.tried = append(s.tried, fmt.Sprintf("%s (job %d, begun %d times)", at, t.Sequence, t.Count))
@@ -98,11 +96,24 @@ func (s *survey) add(pool, name string, e stream.Entry) {
 	}
 }
 
-func why(h job.Held) string {
-	if h.Sequence == 0 || h.Error == nil {
-		return cut(h.Why, 200)
+// decide is what lets a context go on.
+func decide(at string, h job.Held) string {
+	if h.Sequence == 0 {
+		return "thence context resume " + at + ", when what it was paused for is over"
 	}
-	return fmt.Sprintf("its job %s failed (%s: %s)", h.Job, h.Error.Reason, cut(h.Error.String(), 200))
+	letter := fmt.Sprintf("%s.%d", at, h.Sequence)
+	return fmt.Sprintf("thence dead show %s; then thence dead retry %s, or thence dead drop %s to go on without the job", letter, letter, letter)
+}
+
+func why(h job.Held) string {
+	switch {
+	case h.Sequence != 0 && h.Error != nil:
+	case h.Why == "":
+		return ""
+	default:
+		return ": " + cut(h.Why, 200)
+	}
+	return fmt.Sprintf(": its job %s failed (%s: %s)", h.Job, h.Error.Reason, cut(h.Error.String(), 200))
 }
 
 func cut(s string, n int) string {

@@ -109,8 +109,12 @@ func TestProblems(t *testing.T) {
 		"a disk that is promised away": {"room", Warning, "and server n has 1000 for all", func(b *bed) {
 			b.o.Monitor = monitor(b.T, `{"server_name":"n","jetstream":{"config":{"sync_always":true,"max_storage":1000}}}`)
 		}},
-		"jobs and no worker":   {"workers", Problem, "no worker takes jobs: 1 wait", func(b *bed) { b.put("c", "x := 1") }},
-		"no worker":            {"workers", Warning, "no worker runs", func(*bed) {}},
+		"jobs and no worker": {"workers", Problem, "no worker takes jobs: 1 wait", func(b *bed) { b.put("c", "x := 1") }},
+		"no worker":          {"workers", Warning, "no worker runs", func(*bed) {}},
+		"jobs of a worker that was killed": {"workers", Problem, "no worker runs: 1 jobs are handed out to workers that are gone, and 1 more wait", func(b *bed) {
+			occupy(b)
+			b.put("c", "x := 1")
+		}},
 		"jobs that come again": {"workers", Warning, "11 of 11 jobs that are handed out were handed out before", redeliver},
 		"all that may be is":   {"workers", Warning, "all 1 jobs that may be under way", occupy},
 		"a stream of the future": {"sequences", Warning, "JOBS_p begins at", func(b *bed) {
@@ -164,6 +168,42 @@ func TestProblems(t *testing.T) {
 			test.harm(b)
 			b.finds(test.check, test.level, test.text)
 		})
+	}
+}
+
+// A held context is said with the command that lets it go on.
+func TestHeldContextsSayWhatToDo(t *testing.T) {
+	b := newBed(t)
+	b.store("a", job.Commit{Held: &job.Held{By: "ada"}})
+	b.store("b", job.Commit{Held: &job.Held{Sequence: 5, Job: "order-7", Error: &job.Error{Reason: "runtime", Message: "no"}}})
+	var have []string
+	for _, f := range b.examine() {
+		if f.Check == "contexts" {
+			have = append(have, f.Do)
+		}
+	}
+	want := []string{
+		"thence context resume p.a, when what it was paused for is over",
+		"thence dead show p.b.5; then thence dead retry p.b.5, or thence dead drop p.b.5 to go on without the job",
+	}
+	if !slices.Equal(have, want) {
+		t.Errorf("got %q, want %q", have, want)
+	}
+}
+
+// Who may not ask workers does not say that one is there.
+func TestWorkersThatCanNotBeAsked(t *testing.T) {
+	t.Parallel()
+	p := &patient{examination: &examination{}, name: "p"}
+	jobs := stream.Part{Name: "JOBS_p"}
+	for there, want := range map[presence]Level{unsure: Unknown, nobody: Problem} {
+		have := p.fare(jobs, stream.Consumer{Name: "workers", AckPending: 3, MaxPending: -1}, there)
+		if len(have) != 1 || have[0].Level != want {
+			t.Errorf("got %+v, want one of level %s", have, want)
+		}
+	}
+	if have := p.fare(jobs, stream.Consumer{Name: "workers", AckPending: 3, MaxPending: -1}, somebody); len(have) > 0 {
+		t.Errorf("got %+v of workers that are busy", have)
 	}
 }
 

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/nats-io/nats.go"
+
 	"github.com/thence-dev/thence/internal/job"
 	"github.com/thence-dev/thence/internal/stream"
 )
@@ -204,25 +206,50 @@ func boundCommand(pool, name string) string {
 }
 
 // checkWorkers looks whether anybody takes jobs and calls, and how they fare.
-func checkWorkers(_ context.Context, p *patient) []Finding {
+func checkWorkers(ctx context.Context, p *patient) []Finding {
 	var findings []Finding
 	looked := false
+	there := p.present(ctx)
 	for _, part := range p.queues() {
 		for _, c := range part.Consumers {
 			if c.Unfit != "" || c.PausedFor > 0 {
 				continue // said before
 			}
 			looked = looked || part.Name == job.JobsStream(p.name)
-			findings = append(findings, p.fare(part, c)...)
+			findings = append(findings, p.fare(part, c, there)...)
 		}
 	}
 	if !looked {
 		return append(findings, Finding{Level: Unknown, Found: "nothing hands out jobs: see the consumers"})
 	}
-	return orOK(findings, "a worker waits for jobs")
+	return orOK(findings, "a worker waits for jobs, or is at work on some")
 }
 
-func (p *patient) fare(part stream.Part, c stream.Consumer) []Finding {
+// presence is whether any worker of the pool is connected.
+type presence int
+
+const (
+	unsure presence = iota // it can't be asked
+	nobody
+	somebody
+)
+
+// present asks whether a worker listens. The server says at once when nobody does; workers do not answer on this inbox,
+// so their silence says that they are there.
+func (p *patient) present(ctx context.Context) presence {
+	ctx, cancel := context.WithTimeout(ctx, settled)
+	defer cancel()
+	_, err := p.asker.ask(ctx, job.AskSubject(p.name), nil, nil)
+	switch {
+	case errors.Is(err, nats.ErrNoResponders):
+		return nobody
+	case err == nil, errors.Is(err, context.DeadlineExceeded):
+		return somebody
+	}
+	return unsure
+}
+
+func (p *patient) fare(part stream.Part, c stream.Consumer, there presence) []Finding {
 	what, why, do := "jobs", "they wait until a worker runs", "thence worker --pool "+p.name
 	if service, ok := strings.CutPrefix(c.Name, "call_"); ok {
 		what, why = "calls of "+service, "they wait until a worker runs that has the service"
@@ -238,6 +265,15 @@ func (p *patient) fare(part stream.Part, c stream.Consumer) []Finding {
 	case c.Waiting == 0 && c.AckPending == 0 && what == "jobs":
 		findings = append(findings, Finding{
 			Level: Warning, Found: "no worker runs: nobody waits for jobs", Why: "jobs that are published will wait", Do: "thence worker --pool " + p.name,
+		})
+	case c.Waiting == 0 && c.AckPending > 0 && there == nobody:
+		findings = append(findings, Finding{
+			Level: Problem, Found: fmt.Sprintf("no worker runs: %d %s are handed out to workers that are gone, and %d more wait", c.AckPending, what, c.Pending),
+			Why: why + "; then those that were handed out are handed out again", Do: do,
+		})
+	case c.Waiting == 0 && c.Pending == 0 && c.AckPending > 0 && there == unsure:
+		findings = append(findings, Finding{
+			Level: Unknown, Found: fmt.Sprintf("%d %s are handed out; whether their workers run still, these credentials may not ask", c.AckPending, what),
 		})
 	case c.Waiting == 0 && c.Pending > 0:
 		findings = append(findings, Finding{
