@@ -28,10 +28,13 @@ type act struct {
 	verb string // in the infinitive
 	flag actFlags
 	do   func(*operator.Operator, context.Context, operator.Letter) (operator.Result, error)
+	try  func(*operator.Operator, context.Context, operator.Letter) error // says what do would refuse; nil: nothing
 }
 
 func (a *app) deadRetry() *cobra.Command {
-	c := &act{verb: "retry", do: (*operator.Operator).Retry}
+	c := &act{verb: "retry", do: (*operator.Operator).Retry, try: func(o *operator.Operator, ctx context.Context, l operator.Letter) error {
+		return o.CheckRetry(ctx, l, nil)
+	}}
 	return a.actCommand(c, &cobra.Command{
 		Short: "Run dead letters again",
 		Long: `Run dead letters again: by their ids, or all of a pool or a context that the flags name.
@@ -80,7 +83,7 @@ func (a *app) actCommand(c *act, cmd *cobra.Command) *cobra.Command {
 	f := cmd.Flags()
 	c.flag.which.register(f)
 	f.BoolVar(&c.flag.all, "all", false, "all letters of the pool or the context")
-	f.BoolVar(&c.flag.dryRun, "dry-run", false, "count them by reason and script, and do nothing")
+	f.BoolVar(&c.flag.dryRun, "dry-run", false, "count them by reason and script, name those that would be refused, and do nothing")
 	f.BoolVarP(&c.flag.yes, "yes", "y", false, "don't ask")
 	f.IntVar(&c.flag.rate, "rate", 100, "at most so many a second")
 	f.StringVar(&c.flag.by, "by", "", "who acts, as contexts record it (default: user@host)")
@@ -151,6 +154,9 @@ func (a *app) actOnID(ctx context.Context, c *act, p *stream.Pool, id string) er
 		return err
 	}
 	if c.flag.dryRun {
+		if err := c.refuses(ctx, o, l); err != nil {
+			return err
+		}
 		a.printf("would %s %s: %s, script %s\n", c.verb, plain(l.ID), plain(l.Error.Reason), plain(orDash(l.Script)))
 		return nil
 	}
@@ -183,7 +189,11 @@ func (a *app) actOnMany(ctx context.Context, c *act, where string) error {
 			return err
 		}
 		if c.flag.dryRun {
-			return a.printCount(where, count)
+			if err := a.printCount(where, count); err != nil {
+				return err
+			}
+			filter.Through = count.Through
+			return a.tryAll(ctx, c, o, filter)
 		}
 		if count.Total == 0 {
 			a.notef("no dead letters\n")
@@ -196,6 +206,38 @@ func (a *app) actOnMany(ctx context.Context, c *act, where string) error {
 		filter.Through = count.Through
 		return a.actOnAll(ctx, c, o, filter, count.Total)
 	})
+}
+
+// refuses says what the act would refuse of a letter.
+func (c *act) refuses(ctx context.Context, o *operator.Operator, l operator.Letter) error {
+	if c.try == nil {
+		return nil
+	}
+	return c.try(o, ctx, l)
+}
+
+// tryAll names the letters that the act would refuse.
+func (a *app) tryAll(ctx context.Context, c *act, o *operator.Operator, f operator.Filter) error {
+	if c.try == nil || f.Through == 0 {
+		return nil
+	}
+	refused := 0
+	for l, err := range o.Letters(ctx, f) {
+		if err != nil {
+			return err
+		}
+		switch err := c.try(o, ctx, l); {
+		case leaves(err):
+			refused++
+			a.notef("%s\n", plain(err.Error()))
+		case err != nil:
+			return err
+		}
+	}
+	if refused > 0 {
+		return fmt.Errorf("could not %s %s: see above for what to do about each", c.verb, letters(refused))
+	}
+	return nil
 }
 
 // actOnAll goes through the letters at the rate that was asked for. What it can't do to one it names, and goes on.

@@ -56,8 +56,7 @@ done. A letter that holds its context can't be edited: mend what it met and retr
 
 func (a *app) edit(ctx context.Context, o *operator.Operator, l operator.Letter, flags editFlags) error {
 	if l.Held {
-		_, err := o.RetryWith(ctx, l, operator.Content{}) // says why not
-		return err
+		return o.CheckRetry(ctx, l, &operator.Content{}) // says why not
 	}
 	old, err := l.Content()
 	if err != nil {
@@ -77,10 +76,11 @@ func (a *app) edit(ctx context.Context, o *operator.Operator, l operator.Letter,
 		return os.RemoveAll(kept)
 	}
 	a.notef("%s", plainText(string(changes)))
+	next = compacted(next)
 	if flags.dryRun {
-		return os.RemoveAll(kept)
+		return errors.Join(o.CheckRetry(ctx, l, &next), os.RemoveAll(kept))
 	}
-	r, err := o.RetryWith(ctx, l, compacted(next))
+	r, err := o.RetryWith(ctx, l, next)
 	if err != nil && kept != "" {
 		return fmt.Errorf("%w\n\nwhat you wrote is kept in %s", err, kept)
 	}

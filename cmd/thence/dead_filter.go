@@ -24,7 +24,7 @@ type filterFlags struct {
 
 func (f *filterFlags) register(flags *pflag.FlagSet) {
 	flags.StringVar(&f.script, "script", "", "only those of this script, as the list names it")
-	flags.StringVar(&f.reason, "reason", "", "only those of this reason, such as runtime")
+	flags.StringVar(&f.reason, "reason", "", "only those of this reason: "+strings.Join(reasons(), ", "))
 	flags.StringVar(&f.job, "job", "", "only those of the job with this id")
 	flags.DurationVar(&f.older, "older", 0, "only those that died longer ago, such as 24h")
 	flags.DurationVar(&f.newer, "newer", 0, "only those that died since, such as 1h")

@@ -40,12 +40,19 @@ func (l Letter) Content() (Content, error) {
 // unreadable is the content of a message that is malformed, for want of its body alone.
 func (l Letter) unreadable(m job.Message, why error) (Content, error) {
 	switch typ := m.Get(job.HeaderType); {
-	case typ == job.TypeInline || typ == job.TypeAnswer, len(m.Data) == 0 && m.Get(job.HeaderScript) != "":
-		return Content{}, l.refuse(doSubmit, "it can't be edited: %v", why)
+	case typ == job.TypeInline || typ == job.TypeAnswer, len(m.Data) == 0 && m.Get(job.HeaderScript) != "", !anyBody(m):
+		return Content{}, l.refuse(doSubmit, "it can't be read, and another body would not mend that: %v", why)
 	case m.Get(job.HeaderScript) != "":
 		return Content{Data: m.Data, JSON: typ == job.TypeJSON}, nil
 	}
 	return Content{Source: m.Data}, nil
+}
+
+// anyBody tells whether the message could be read with a body that is right: its headers are.
+func anyBody(m job.Message) bool {
+	m.Data = []byte("{}") // data, and a source as well
+	_, err := job.Parse(m)
+	return err == nil
 }
 
 func optional(s string) []byte {
@@ -91,7 +98,9 @@ func (l Letter) again(keys job.Keyring, edited *Content) (job.Message, error) {
 	if edited != nil {
 		whole, err = l.edit(whole, *edited)
 	} else if l.Error.Reason == job.ReasonMalformed {
-		err = l.refuse(doEdit, "it can't be read, and would be a dead letter again: %s", l.Error.Message)
+		if _, err = l.Content(); err == nil {
+			err = l.refuse(doEdit, "it can't be read, and would be a dead letter again: %s", l.Error.Message)
+		}
 	}
 	if err != nil {
 		return job.Message{}, err

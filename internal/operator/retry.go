@@ -63,11 +63,31 @@ func (o *Operator) Retry(ctx context.Context, l Letter) (Result, error) {
 // RetryWith is Retry with another content. A letter that holds its context is refused.
 func (o *Operator) RetryWith(ctx context.Context, l Letter, c Content) (Result, error) {
 	if l.Held {
-		return Result{}, l.refuse("mend what it met (push the script, put the state right) and run `thence dead retry ID`; or drop it with "+
-			"`thence dead drop ID`, and edit the letter that it leaves",
-			"it holds its context, and runs again in its place as it was published")
+		return Result{}, l.refuseEdit()
 	}
 	return o.publish(ctx, l, &c)
+}
+
+func (l Letter) refuseEdit() error {
+	return l.refuse("mend what it met (push the script, put the state right) and run `thence dead retry ID`; or drop it with "+
+		"`thence dead drop ID`, and edit the letter that it leaves",
+		"it holds its context, and runs again in its place as it was published")
+}
+
+// CheckRetry returns what Retry would refuse, or RetryWith where another content is given. It changes nothing.
+func (o *Operator) CheckRetry(ctx context.Context, l Letter, edited *Content) error {
+	if l.Held && edited != nil {
+		return l.refuseEdit()
+	}
+	if l.Held {
+		return nil
+	}
+	keys, err := o.keyring(ctx)
+	if err != nil {
+		return err
+	}
+	_, err = l.again(keys, edited)
+	return err
 }
 
 // publish puts the letter's job on the stream again, and then removes the letter.
