@@ -247,6 +247,9 @@ func isMark(c job.Commit) bool {
 // suspicion, or was written again by a worker that had only read it.
 func repeats(c job.Commit) bool { return c.Deed == nil && (c.Tries != nil || c.Repeats != 0) }
 
+// wakes tells a job that runs nothing, and has workers look at the context: an operator's acts end with one.
+func wakes(r job.Report) bool { return r.Outcome == job.OutcomeDone && r.Script == "" && r.Call == "" }
+
 // line is a commit in one line of a table: a job, an operator's deed, or a job that holds its context.
 func line(e stream.Entry, c job.Commit) []string {
 	at := e.Time.UTC().Format("2006-01-02T15:04:05.000Z")
@@ -267,6 +270,9 @@ func line(e stream.Entry, c job.Commit) []string {
 	outcome := r.Outcome
 	if r.Error != nil {
 		outcome += ": " + r.Error.Reason
+	}
+	if wakes(r) {
+		outcome = "(wake)"
 	}
 	return []string{
 		at, r.Job, orDash(r.Caller), orDash(r.Script), outcome, fmt.Sprintf("%.1fms", r.Took), orDash(strings.Join(askedFor(c), ", ")),
