@@ -103,6 +103,10 @@ func (d *Dispatcher) Dispatch(ctx context.Context, j Job) (Receipt, error) {
 	if errors.Is(err, stream.ErrNoStream) {
 		return Receipt{}, fmt.Errorf("%w named %s: nothing takes %q; start a worker, or run `thence init --pool %s`", ErrNoPool, j.Worker, m.Subject, j.Worker)
 	}
+	if errors.Is(err, context.DeadlineExceeded) {
+		return Receipt{}, fmt.Errorf("dispatch job %s: the server has not answered, so the job may be accepted or not: dispatch it again under this id, "+
+			"as a repeat is recognised. If that goes on, `thence doctor` looks at the server, whose disk may be full: %w", j.ID, err)
+	}
 	if err != nil {
 		return Receipt{}, fmt.Errorf("dispatch job %s: %w", j.ID, err)
 	}

@@ -233,6 +233,26 @@ func TestNoPool(t *testing.T) {
 	}
 }
 
+// A server whose disk is full answers nothing: the caller hears that his job may be accepted, and what to do.
+func TestNoAnswer(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	taken, err := r.nc.SubscribeSync("silent.cus_42")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(r.ctx, 50*time.Millisecond)
+	defer cancel()
+	_, err = r.Dispatch(ctx, dispatcher.Job{ID: "order-7", Worker: "silent", Source: "x"})
+	const want = "dispatch job order-7: the server has not answered, so the job may be accepted or not: dispatch it again under this id"
+	if !errors.Is(err, context.DeadlineExceeded) || !strings.HasPrefix(err.Error(), want) {
+		t.Errorf("got %v", err)
+	}
+	if _, err := taken.NextMsgWithContext(r.ctx); err != nil {
+		t.Errorf("the job was not published: %v", err)
+	}
+}
+
 func TestFullStream(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
