@@ -153,6 +153,7 @@ type patient struct {
 	name   string
 	pool   *stream.Pool
 	may    map[string]bool // rights
+	silent map[string]bool // rights of which nobody says whether they are permitted
 	parts  map[string]stream.Part
 	survey *survey
 }
@@ -176,7 +177,7 @@ func (e *examination) examinePool(ctx context.Context, name string) error {
 		{"calls", []string{stream.ListContexts, stream.ReadLeaders}, checkCalls}, {"dead letters", []string{stream.ListLetters}, checkLetters},
 	} {
 		if lacking := p.lacks(c.needs); len(lacking) > 0 {
-			e.run(name, c.name, []Finding{{Level: Unknown, Found: "not looked at: these credentials may not " + strings.Join(lacking, ", or ")}})
+			e.run(name, c.name, []Finding{p.notLookedAt(lacking)})
 			continue
 		}
 		e.run(name, c.name, c.look(ctx, p))
@@ -186,6 +187,14 @@ func (e *examination) examinePool(ctx context.Context, name string) error {
 
 func (p *patient) lacks(rights []string) []string {
 	return slices.DeleteFunc(slices.Clone(rights), func(r string) bool { return p.may[r] })
+}
+
+// notLookedAt says why a look was not taken.
+func (p *patient) notLookedAt(lacking []string) Finding {
+	if slices.ContainsFunc(lacking, func(r string) bool { return p.silent[r] }) {
+		return Finding{Level: Unknown, Found: "not looked at: the server does not answer who wants to " + strings.Join(lacking, ", or ")}
+	}
+	return Finding{Level: Unknown, Found: "not looked at: these credentials may not " + strings.Join(lacking, ", or ")}
 }
 
 // failed is the finding of a look that could not be taken.

@@ -19,7 +19,7 @@ const nearlyFull = 80
 // checkStreams looks whether the pool's streams and buckets are there and are as workers need them.
 func checkStreams(ctx context.Context, p *patient) []Finding {
 	if !p.may[stream.Look] {
-		return []Finding{{Level: Unknown, Found: "not looked at: these credentials may not " + stream.Look}}
+		return []Finding{p.notLookedAt([]string{stream.Look})}
 	}
 	parts, err := p.pool.Inspect(ctx)
 	if err != nil {

@@ -3,6 +3,8 @@ package doctor
 import (
 	"context"
 	"errors"
+	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -31,7 +33,14 @@ var roles = []struct {
 
 // checkRights learns what the credentials in use permit, and for whom they are enough.
 func checkRights(ctx context.Context, p *patient) []Finding {
-	p.may = p.tryRights(ctx)
+	p.may, p.silent = p.tryRights(ctx)
+	if silent := slices.Sorted(maps.Keys(p.silent)); len(silent) > 0 {
+		return []Finding{{
+			Level: Problem, Found: fmt.Sprintf("within %s the server does not answer, and does not refuse either: %s", p.asker.patience, strings.Join(silent, ", ")),
+			Why: "a full or failed disk stops JetStream so, a stream without a leader, and a server that is too busy",
+			Do:  "look at the server's log and its /healthz; where the disk is full, make room, then restart it (\"A full disk\" in docs/operations.md)",
+		}}
+	}
 	var fit []string
 	for _, r := range roles {
 		if len(p.lacks(r.needs)) == 0 {
@@ -72,8 +81,9 @@ func forgers(may map[string]bool) string {
 	return strings.Join(all, " and ")
 }
 
-// tryRights asks for everything at once, and for the same only once.
-func (p *patient) tryRights(ctx context.Context) map[string]bool {
+// tryRights asks for everything at once, and for the same only once. What nobody answers or denies is silent, and not
+// permitted.
+func (p *patient) tryRights(ctx context.Context) (may, silent map[string]bool) {
 	rights := p.pool.Rights()
 	requests := map[string]stream.Request{}
 	for _, r := range rights {
@@ -83,7 +93,7 @@ func (p *patient) tryRights(ctx context.Context) map[string]bool {
 	}
 	var mu sync.Mutex
 	var group sync.WaitGroup
-	denied := map[string]bool{}
+	denied, unheard := map[string]bool{}, map[string]bool{}
 	for subject, q := range requests {
 		group.Go(func() {
 			_, err := p.asker.ask(ctx, subject, q.Header, q.Body)
@@ -93,12 +103,16 @@ func (p *patient) tryRights(ctx context.Context) map[string]bool {
 			mu.Lock()
 			defer mu.Unlock()
 			denied[subject] = true
+			unheard[subject] = errors.Is(err, context.DeadlineExceeded)
 		})
 	}
 	group.Wait()
-	may := map[string]bool{}
+	may, silent = map[string]bool{}, map[string]bool{}
 	for _, r := range rights {
 		may[r.Name] = !slices.ContainsFunc(r.Requests, func(q stream.Request) bool { return denied[q.Subject] })
+		if slices.ContainsFunc(r.Requests, func(q stream.Request) bool { return unheard[q.Subject] }) {
+			silent[r.Name] = true
+		}
 	}
-	return may
+	return may, silent
 }

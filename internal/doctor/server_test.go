@@ -203,6 +203,22 @@ func TestDenialsAreHeard(t *testing.T) {
 	}
 }
 
+// A server that does not answer is no matter of permissions.
+func TestSilence(t *testing.T) {
+	b := newBed(t)
+	a := newAsker(b.nc)
+	defer a.close()
+	a.patience = 0
+	p := &patient{examination: &examination{asker: a}, name: "p", pool: b.pool}
+	found := checkRights(b.ctx(), p)
+	if len(found) != 1 || found[0].Level != Problem || !strings.Contains(found[0].Found, "the server does not answer, and does not refuse either: follow contexts, ") {
+		t.Errorf("got %+v", found)
+	}
+	if f := checkStreams(b.ctx(), p); len(f) != 1 || f[0].Found != "not looked at: the server does not answer who wants to look at streams" {
+		t.Errorf("got %+v", f)
+	}
+}
+
 // The requests by which permissions are learnt change nothing.
 func TestRightsChangeNothing(t *testing.T) {
 	b := newBed(t)
