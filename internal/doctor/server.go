@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"net/http"
 	"slices"
@@ -133,9 +134,9 @@ func checkJetStream(ctx context.Context, e *examination) []Finding {
 		}}
 	}
 	if err != nil {
-		return failed("the account's limits", err)
+		return append(e.unwell(ctx), failed("the account's limits", err)...)
 	}
-	var findings []Finding
+	findings := e.unwell(ctx)
 	limited := "no limits of the account"
 	for _, name := range slices.Sorted(maps.Keys(tiers)) {
 		t := tiers[name]
@@ -158,6 +159,29 @@ func checkJetStream(ctx context.Context, e *examination) []Finding {
 		}
 	}
 	return orOK(findings, "enabled; %s", limited)
+}
+
+// unwell is what the monitored server says is wrong with it: of a stream that a full disk has stopped no client is told.
+func (e *examination) unwell(ctx context.Context) []Finding {
+	if e.Monitor == "" {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	resp, err := get(ctx, strings.TrimSuffix(e.Monitor, "/varz")+"/healthz")
+	if err != nil {
+		return nil // the check of syncs says so
+	}
+	defer resp.Body.Close()
+	var told struct{ Status, Error string }
+	if err := json.NewDecoder(io.LimitReader(resp.Body, 1<<16)).Decode(&told); err != nil || resp.StatusCode == http.StatusOK || told.Error == "" {
+		return nil
+	}
+	return []Finding{{
+		Level: Problem, Found: "the monitored server says that it is " + told.Status + ": " + cut(told.Error, 300),
+		Why: "what it names takes nothing and does nothing; after a full disk that stays so until the server is restarted",
+		Do:  "look at the server's log; where the disk is full, make room, then restart it (\"A full disk\" in docs/operations.md)",
+	}}
 }
 
 func tier(name string) string {
@@ -206,15 +230,19 @@ func checkSync(ctx context.Context, e *examination) []Finding {
 	return []Finding{{Level: OK, Found: fmt.Sprintf("server %s syncs before it acknowledges", v.Name)}}
 }
 
-func readVarz(ctx context.Context, url string) (*varz, error) {
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
+func get(ctx context.Context, url string) (*http.Response, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return nil, err
 	}
 	client := &http.Client{Transport: &http.Transport{Proxy: http.ProxyFromEnvironment, DisableKeepAlives: true}}
-	resp, err := client.Do(req)
+	return client.Do(req)
+}
+
+func readVarz(ctx context.Context, url string) (*varz, error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	resp, err := get(ctx, url)
 	if err != nil {
 		return nil, err
 	}

@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"regexp"
 	"slices"
@@ -163,7 +165,7 @@ func TestPermissions(t *testing.T) {
 		}, Problem, "may also read the keys"},
 		"a worker": {func(p *natsserver.Permissions) {
 			p.Publish.Allow = []string{"p.>", "$KV.p.*", "$O.p-bodies.>", "$JS.API.DIRECT.>", "$JS.API.STREAM.MSG.GET.>", "$JS.API.STREAM.INFO.>", "$JS.API.CONSUMER.>"}
-		}, OK, "fit a caller, caller that awaits its jobs, worker; they may not make streams"},
+		}, OK, "fit a caller, caller that awaits its jobs, worker, console; they may not make streams"},
 		"nobody":    {func(p *natsserver.Permissions) { p.Publish.Allow = []string{"other.>"} }, Problem, "these credentials fit nobody"},
 		"no answer": {func(p *natsserver.Permissions) { p.Subscribe.Allow = []string{"other.>"} }, Problem, "Permissions Violation for Subscription"},
 	} {
@@ -201,6 +203,23 @@ func TestDenialsAreHeard(t *testing.T) {
 	if denied == 0 {
 		t.Error("nothing is denied to a caller")
 	}
+}
+
+// A stream that a full disk has stopped looks well to clients: its server's monitoring knows.
+func TestStoppedStream(t *testing.T) {
+	b := newBed(t)
+	mux := http.NewServeMux()
+	mux.HandleFunc("/varz", func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = w.Write([]byte(`{"server_name":"n","jetstream":{"config":{"sync_always":true}}}`))
+	})
+	mux.HandleFunc("/healthz", func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusServiceUnavailable)
+		_, _ = w.Write([]byte(`{"status":"unavailable","error":"JetStream stream '$G \u003e JOBS_p' write error: no space left on device"}`))
+	})
+	web := httptest.NewServer(mux)
+	t.Cleanup(web.Close)
+	b.o.Monitor = web.URL + "/varz"
+	b.finds("jetstream", Problem, "says that it is unavailable: JetStream stream '$G > JOBS_p' write error: no space left on device")
 }
 
 // A server that does not answer is no matter of permissions.
@@ -264,7 +283,9 @@ func TestRightsChangeNothing(t *testing.T) {
 func TestShownPermissions(t *testing.T) {
 	page, err := os.ReadFile("../../subjects.md")
 	must(t, err)
-	fits := map[string]string{"caller": "caller that awaits its jobs", "worker": "worker", "on-call": "operator"} // the others fit nobody whom the doctor knows
+	fits := map[string]string{
+		"caller": "caller that awaits its jobs", "worker": "worker", "on-call": "operator", "console": "console", "setup": "setup",
+	} // a publisher, who may publish in one context, fits nobody whom the doctor knows
 	blocks := regexp.MustCompile("(?s)\n```json permissions (\\S+)\n(.*?)\n```\n").FindAllStringSubmatch(string(page), -1)
 	blocks = slices.DeleteFunc(blocks, func(b []string) bool { return fits[b[1]] == "" })
 	if len(blocks) != len(fits) {
