@@ -133,11 +133,28 @@ func (a *app) connectWithin(name string, timeout time.Duration) (*nats.Conn, err
 	if err != nil {
 		return nil, err
 	}
-	nc, err := nats.Connect(server, append(opts, nats.Name("thence "+name), nats.Timeout(timeout))...)
+	nc, err := nats.Connect(server, append(opts, nats.Name("thence "+name), nats.Timeout(timeout), nats.ErrorHandler(a.hear))...)
 	if err != nil {
 		return nil, connectError(server, err)
 	}
 	return nc, nil
+}
+
+// hear tells what the server says on a connection while a command runs. It does not answer what it does not permit: it says
+// so here, and the command sees a time-out.
+func (a *app) hear(_ *nats.Conn, _ *nats.Subscription, err error) {
+	if errors.Is(err, nats.ErrPermissionViolation) {
+		a.denied.Store(true)
+	}
+	a.notef("%s\n", plain(err.Error()))
+}
+
+// orDenied is err, or what stands behind a time-out when the server has said so.
+func (a *app) orDenied(err error) error {
+	if !a.denied.Load() || !errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	return errors.New("these credentials may not do that, as the server says above: `thence doctor` lists what they may")
 }
 
 // connectForEver opens a connection that outlives the server's absence, and waits until it is there. Each change is one

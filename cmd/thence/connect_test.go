@@ -1,6 +1,9 @@
 package main
 
 import (
+	"context"
+	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"strings"
@@ -65,5 +68,42 @@ func TestWorkerOutlivesRefusedCredentials(t *testing.T) {
 	}
 	if err := <-connected; err != nil {
 		t.Error(err)
+	}
+}
+
+// What is not permitted gets no answer: the command says why, and not that a time is over.
+func TestDeniedIsNoTimeout(t *testing.T) {
+	user := &server.User{Username: "a", Password: "secret", Permissions: &server.Permissions{Publish: &server.SubjectPermission{Deny: []string{"$JS.API.>"}}}}
+	ns, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT, Users: []*server.User{user}, NoLog: true, NoSigs: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ns.Start()
+	defer ns.Shutdown()
+	if !ns.ReadyForConnections(time.Minute) {
+		t.Fatal("the server is not ready")
+	}
+	told := make(lines, 100)
+	a := &app{lookupEnv: func(string) (string, bool) { return "", false }, stderr: told}
+	a.connection.server = strings.Replace(ns.ClientURL(), "nats://", "nats://a:secret@", 1)
+	nc, err := a.connect("test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	late := fmt.Errorf("read: %w", context.DeadlineExceeded)
+	if err := a.orDenied(late); !errors.Is(err, late) {
+		t.Errorf("got %v before anything was denied", err)
+	}
+	if err := nc.Publish("$JS.API.STREAM.INFO.DEAD_p", nil); err != nil {
+		t.Fatal(err)
+	}
+	told.await(t, `Permissions Violation for Publish to "$JS.API.STREAM.INFO.DEAD_p"`)
+	if err := a.orDenied(late); !strings.HasPrefix(err.Error(), "these credentials may not do that") {
+		t.Errorf("got %v", err)
+	}
+	other := errors.New("no such letter")
+	if err := a.orDenied(other); !errors.Is(err, other) {
+		t.Errorf("got %v", err)
 	}
 }

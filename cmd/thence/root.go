@@ -9,6 +9,7 @@ import (
 	"io"
 	"log/slog"
 	"strings"
+	"sync/atomic"
 
 	"github.com/spf13/cobra"
 )
@@ -21,6 +22,7 @@ type app struct {
 	stderr    io.Writer
 
 	connection connection
+	denied     atomic.Bool // the server has said that something is not permitted
 	json       bool
 	logFormat  string
 	logLevel   string
@@ -52,6 +54,7 @@ func run(ctx context.Context, args []string, lookupEnv func(string) (string, boo
 	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
 		err = errors.New("interrupted")
 	}
+	err = a.orDenied(err)
 	_, _ = fmt.Fprintf(stderr, "thence: %s\n", plainText(err.Error()))
 	var usage usageError
 	if errors.As(err, &usage) {
