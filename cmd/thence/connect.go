@@ -145,16 +145,26 @@ func (a *app) connectWithin(name string, timeout time.Duration) (*nats.Conn, err
 func (a *app) hear(_ *nats.Conn, _ *nats.Subscription, err error) {
 	if errors.Is(err, nats.ErrPermissionViolation) {
 		a.denied.Store(true)
+		if strings.Contains(err.Error(), "for Subscription to") {
+			a.deaf.Store(true)
+		}
 	}
 	a.notef("%s\n", plain(err.Error()))
 }
 
-// orDenied is err, or what stands behind a time-out when the server has said so.
+// orDenied is err, or what stands behind a time-out when the server has said so. What err says of what was done stays.
 func (a *app) orDenied(err error) error {
 	if !a.denied.Load() || !errors.Is(err, context.DeadlineExceeded) {
 		return err
 	}
-	return errors.New("these credentials may not do that, as the server says above: `thence doctor` lists what they may")
+	text := "these credentials may not do that, as the server says above: `thence doctor` lists what they may"
+	if a.deaf.Load() {
+		text = "these credentials may not hear the answer, as the server says above, so it may be done or not: --inbox-prefix says where they may listen"
+	}
+	if said := strings.TrimSuffix(strings.TrimSuffix(err.Error(), context.DeadlineExceeded.Error()), ": "); said != "" {
+		text += " (" + said + ")"
+	}
+	return errors.New(text)
 }
 
 // connectForEver opens a connection that outlives the server's absence, and waits until it is there. Each change is one

@@ -71,9 +71,11 @@ func TestWorkerOutlivesRefusedCredentials(t *testing.T) {
 	}
 }
 
-// What is not permitted gets no answer: the command says why, and not that a time is over.
+// What is not permitted gets no answer: the command says why, and not that a time is over. What it knows of what was done it says still.
 func TestDeniedIsNoTimeout(t *testing.T) {
-	user := &server.User{Username: "a", Password: "secret", Permissions: &server.Permissions{Publish: &server.SubjectPermission{Deny: []string{"$JS.API.>"}}}}
+	user := &server.User{Username: "a", Password: "secret", Permissions: &server.Permissions{
+		Publish: &server.SubjectPermission{Deny: []string{"$JS.API.>"}}, Subscribe: &server.SubjectPermission{Deny: []string{"_INBOX.>"}},
+	}}
 	ns, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT, Users: []*server.User{user}, NoLog: true, NoSigs: true})
 	if err != nil {
 		t.Fatal(err)
@@ -91,7 +93,7 @@ func TestDeniedIsNoTimeout(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer nc.Close()
-	late := fmt.Errorf("read: %w", context.DeadlineExceeded)
+	late := fmt.Errorf("its job 7 is on the stream: %w", context.DeadlineExceeded)
 	if err := a.orDenied(late); !errors.Is(err, late) {
 		t.Errorf("got %v before anything was denied", err)
 	}
@@ -99,11 +101,23 @@ func TestDeniedIsNoTimeout(t *testing.T) {
 		t.Fatal(err)
 	}
 	told.await(t, `Permissions Violation for Publish to "$JS.API.STREAM.INFO.DEAD_p"`)
-	if err := a.orDenied(late); !strings.HasPrefix(err.Error(), "these credentials may not do that") {
+	const denied = "these credentials may not do that, as the server says above: `thence doctor` lists what they may"
+	if err := a.orDenied(context.DeadlineExceeded); err.Error() != denied {
+		t.Errorf("got %v", err)
+	}
+	if err := a.orDenied(late); err.Error() != denied+" (its job 7 is on the stream)" {
 		t.Errorf("got %v", err)
 	}
 	other := errors.New("no such letter")
 	if err := a.orDenied(other); !errors.Is(err, other) {
+		t.Errorf("got %v", err)
+	}
+	// Who may not listen may still have done it.
+	if _, err := nc.SubscribeSync(nc.NewInbox()); err != nil {
+		t.Fatal(err)
+	}
+	told.await(t, `Permissions Violation for Subscription to "_INBOX.`)
+	if err := a.orDenied(late); !strings.Contains(err.Error(), "may not hear the answer") || !strings.Contains(err.Error(), "(its job 7 is on the stream)") {
 		t.Errorf("got %v", err)
 	}
 }

@@ -23,6 +23,7 @@ type app struct {
 
 	connection connection
 	denied     atomic.Bool // the server has said that something is not permitted
+	deaf       atomic.Bool // that was to listen
 	json       bool
 	logFormat  string
 	logLevel   string
