@@ -48,7 +48,7 @@ func guard(t *testing.T, o *server.Options, creds string, workerArgs ...string) 
 	o.Host, o.Port, o.JetStream, o.StoreDir, o.NoLog, o.NoSigs = "127.0.0.1", server.RANDOM_PORT, true, t.TempDir(), true, true
 	g := &guarded{url: startServer(t, o), creds: creds}
 	for range 2 { // what is there is looked at, and stays
-		g.run(t, "setup", "init", "--pool", "payments", "--service", "api")
+		g.run(t, "setup", "init", "--pool", "payments", "--service", "api", "--replicas", "1", "--max-bytes", "1073741824") // as the chart does
 	}
 	args, env := g.login("worker")
 	args = append([]string{"worker", "--pool", "payments", "--log", "json", "--log-level", "debug"}, append(args, workerArgs...)...)

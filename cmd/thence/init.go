@@ -78,7 +78,7 @@ those who set up the server with other permissions than the workers have, and be
 
 // noteUnchanged names the streams that were there before, and are not as the flags would make them.
 func (a *app) noteUnchanged(ctx context.Context, p *stream.Pool, want stream.Options) error {
-	parts, err := p.Inspect(ctx)
+	parts, err := p.InspectStreams(ctx)
 	if err != nil {
 		return err
 	}

@@ -190,7 +190,12 @@ type Consumer struct {
 
 // Inspect looks at the pool's streams, its bucket and the bucket of keys, with their consumers, and at what Ensure would
 // refuse of them. It changes nothing.
-func (p *Pool) Inspect(ctx context.Context) ([]Part, error) {
+func (p *Pool) Inspect(ctx context.Context) ([]Part, error) { return p.parts(ctx, true) }
+
+// InspectStreams is Inspect without consumers, which who makes the streams may not list.
+func (p *Pool) InspectStreams(ctx context.Context) ([]Part, error) { return p.parts(ctx, false) }
+
+func (p *Pool) parts(ctx context.Context, consumers bool) ([]Part, error) {
 	jobs, calls, dead := Streams(p.Name, Options{})
 	var parts []Part
 	for _, w := range []struct {
@@ -205,7 +210,7 @@ func (p *Pool) Inspect(ctx context.Context) ([]Part, error) {
 		{job.ContextsStream(p.Name), []string{"$KV." + p.Name + ".>"}, fitsContextsStream},
 		{job.ContextsStream(job.KeysBucket), []string{"$KV." + job.KeysBucket + ".>"}, func(jetstream.StreamConfig) string { return "" }},
 	} {
-		part, err := p.inspect(ctx, w.name, func(c jetstream.StreamConfig) string {
+		part, err := p.inspect(ctx, w.name, consumers, func(c jetstream.StreamConfig) string {
 			problem := stays(c)
 			if problem == "" {
 				problem = w.fits(c)
@@ -257,7 +262,7 @@ func fitsContextsStream(c jetstream.StreamConfig) string {
 	return ""
 }
 
-func (p *Pool) inspect(ctx context.Context, name string, fits func(jetstream.StreamConfig) string) (Part, error) {
+func (p *Pool) inspect(ctx context.Context, name string, consumers bool, fits func(jetstream.StreamConfig) string) (Part, error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	began := time.Now()
@@ -280,14 +285,14 @@ func (p *Pool) inspect(ctx context.Context, name string, fits func(jetstream.Str
 			part.Peers = append(part.Peers, Peer{r.Name, r.Current, r.Offline, r.Lag})
 		}
 	}
-	if info.Config.Retention != jetstream.WorkQueuePolicy {
-		return part, nil // its consumers are readers that come and go
+	if !consumers || info.Config.Retention != jetstream.WorkQueuePolicy {
+		return part, nil // those of other streams are readers that come and go
 	}
-	consumers := s.ListConsumers(ctx)
-	for c := range consumers.Info() {
+	all := s.ListConsumers(ctx)
+	for c := range all.Info() {
 		part.Consumers = append(part.Consumers, p.consumer(c))
 	}
-	return part, consumers.Err()
+	return part, all.Err()
 }
 
 // bound is how many bytes a stream may hold; 0 when it has no bound.
