@@ -52,8 +52,15 @@ those who set up the server with other permissions than the workers have, and be
 			if _, err := p.Keys(cmd.Context(), options); err != nil {
 				return err
 			}
-			if cmd.Flags().Changed("replicas") || cmd.Flags().Changed("max-bytes") {
-				if err := a.noteUnchanged(cmd.Context(), p, options); err != nil {
+			var asked stream.Options
+			if cmd.Flags().Changed("replicas") {
+				asked.Replicas = options.Replicas
+			}
+			if cmd.Flags().Changed("max-bytes") {
+				asked.MaxBytes = options.MaxBytes
+			}
+			if asked.Replicas != 0 || asked.MaxBytes != 0 {
+				if err := a.noteUnchanged(cmd.Context(), p, asked); err != nil {
 					return err
 				}
 			}
@@ -76,7 +83,7 @@ those who set up the server with other permissions than the workers have, and be
 	return cmd
 }
 
-// noteUnchanged names the streams that were there before, and are not as the flags would make them.
+// noteUnchanged names the streams that were there before, and are not as the flags would make them. What is 0 nobody asked for.
 func (a *app) noteUnchanged(ctx context.Context, p *stream.Pool, want stream.Options) error {
 	parts, err := p.InspectStreams(ctx)
 	if err != nil {
@@ -84,10 +91,10 @@ func (a *app) noteUnchanged(ctx context.Context, p *stream.Pool, want stream.Opt
 	}
 	bounded := []string{job.JobsStream(p.Name), job.CallsStream(p.Name), job.DeadStream(p.Name)}
 	for _, part := range parts {
-		if part.Replicas != want.Replicas {
+		if want.Replicas != 0 && part.Replicas != want.Replicas {
 			a.notef("%s was there: its replicas stay %d; `nats stream edit %s --replicas %d` changes that\n", part.Name, part.Replicas, part.Name, want.Replicas)
 		}
-		if slices.Contains(bounded, part.Name) && part.Bound != uint64(want.MaxBytes) {
+		if want.MaxBytes != 0 && slices.Contains(bounded, part.Name) && part.Bound != uint64(want.MaxBytes) {
 			a.notef("%s was there: it may hold %d bytes as before, not %d; docs/operations.md says how to change that\n", part.Name, part.Bound, want.MaxBytes)
 		}
 	}
