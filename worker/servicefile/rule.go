@@ -149,10 +149,10 @@ func text(want, pattern string, set func(*calls.Service, string)) rule {
 	if pattern != "" {
 		schema = map[string]any{"type": "string", "pattern": pattern}
 	}
-	whole := node[*ast.StringNode](scalar(schema, want, func(s *calls.Service, word string) bool {
+	whole := scalar(schema, want, func(s *calls.Service, word string) bool {
 		set(s, word)
 		return word != ""
-	}), want)
+	})
 	return rule{schema, func(r *reader, v value, s *calls.Service) {
 		switch v.node.(type) {
 		case *ast.IntegerNode, *ast.FloatNode, *ast.BoolNode:

@@ -101,6 +101,17 @@ func TestParse(t *testing.T) {
 	}
 }
 
+// A text may be written as a block, which to the schema is a text like any other.
+func TestTextInABlock(t *testing.T) {
+	t.Parallel()
+	got, err := Parse("f.yaml", []byte("services:\n  acme:\n    url: >-\n      https://api.acme.com\n    auth:\n      bearer: |-\n        acme_key\n"))
+	ok(t, err)
+	want := []calls.Service{{Name: "acme", URL: "https://api.acme.com", Auth: calls.Auth{Kind: calls.AuthBearer, Secret: "acme_key"}}}
+	if diff := cmp.Diff(want, got, cmpopts.IgnoreUnexported(calls.Service{})); diff != "" {
+		t.Error(diff)
+	}
+}
+
 // TestFieldsAreComplete fails when a service gets a field that the file does not have.
 func TestFieldsAreComplete(t *testing.T) {
 	var all calls.Service
