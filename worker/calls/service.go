@@ -325,7 +325,8 @@ func (s Service) useful() int {
 // Has tells whether there is a service of that name.
 func (s Services) Has(name string) bool { return has(s.all, name) }
 
-// For returns the service that owns a URL: the one with the longest base that the URL lies under.
+// For returns the service that owns a URL: the one with the longest base that the URL lies under, where a port that goes without
+// saying adds nothing.
 func (s Services) For(raw string) (Service, error) {
 	u, err := url.Parse(raw)
 	if err != nil {
@@ -337,8 +338,8 @@ func (s Services) For(raw string) (Service, error) {
 		if (builtIn(svc.Name) || builtIn(u.Scheme)) && svc.Name != u.Scheme {
 			continue
 		}
-		if base := svc.base(u); svc.owns(u) && len(base) >= longest {
-			best, longest = svc, len(base)
+		if depth := depth(svc.base(u)); svc.owns(u) && depth >= longest {
+			best, longest = svc, depth
 		}
 	}
 	if best.Name == "" && climbs(u) {
@@ -358,11 +359,20 @@ func (s Service) owns(u *url.URL) bool {
 // base is the longest of the service's bases that u lies under.
 func (s Service) base(u *url.URL) (longest string) {
 	for _, base := range s.bases() {
-		if base != "" && len(base) > len(longest) && under(base, u) {
+		if base != "" && depth(base) > depth(longest) && under(base, u) {
 			longest = base
 		}
 	}
 	return longest
+}
+
+// depth compares bases that the same URL lies under: the one with the longer path is the deeper one. No base is the least.
+func depth(base string) int {
+	u, err := url.Parse(base)
+	if base == "" || err != nil {
+		return 0
+	}
+	return 1 + len(strings.TrimSuffix(u.Path, "/"))
 }
 
 func (s Service) bases() []string { return append([]string{s.URL}, s.MoreURLs...) }

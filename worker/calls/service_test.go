@@ -16,6 +16,8 @@ func TestServicesFor(t *testing.T) {
 		Service{Name: "acme", URL: "https://api.acme.com"},
 		Service{Name: "acme_v2", URL: "https://api.acme.com/v2/"},
 		Service{Name: "odd", URL: "http://localhost:8080/base"},
+		Service{Name: "deep", URL: "https://api.deep.com/v1/x"},
+		Service{Name: "port", URL: "https://api.deep.com:443/v1"},
 	))(t)
 	for raw, want := range map[string]string{
 		"https://api.stripe.com/v1/customers": "stripe", "https://API.Stripe.com:443/v1": "stripe", "https://api.stripe.com": "stripe",
@@ -24,6 +26,7 @@ func TestServicesFor(t *testing.T) {
 		"https://api.acme.com/v1/x": "acme", "https://api.acme.com/v2": "acme_v2", "https://api.acme.com/v2/x?y=1": "acme_v2", "https://api.acme.com/v2x": "acme",
 		"https://api.acme.com/v2/../admin": Default, "https://api.acme.com/v2/%2e%2e/admin": Default, "https://api.acme.com/v2/./x": Default,
 		"https://api.acme.com/v2/..x": "acme_v2", "http://localhost:8080/base/x": "odd", "http://localhost/base/x": Default,
+		"https://api.deep.com/v1/x/1": "deep", "https://api.deep.com/v1/y": "port",
 	} {
 		got := must(s.For(raw))(t)
 		equal(t, raw, got.Name, want)
