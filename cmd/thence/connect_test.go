@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
+
+	"github.com/thence-dev/thence/dispatcher"
 )
 
 // lines are the messages of a log, as they come.
@@ -106,6 +108,10 @@ func TestDeniedIsNoTimeout(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	if err := a.orDenied(late); err.Error() != denied+" (its job 7 is on the stream)" {
+		t.Errorf("got %v", err)
+	}
+	if err := a.notEnded(dispatcher.Receipt{ID: "j", Worker: "p", Context: "c", Sequence: 7}, time.Second); err.Error() !=
+		"job j is accepted in p.c as 7; whether it has ended these credentials may not see, as the server says above" {
 		t.Errorf("got %v", err)
 	}
 	other := errors.New("no such letter")

@@ -9,6 +9,7 @@ import (
 	"io"
 	"log/slog"
 	"strings"
+	"sync"
 	"sync/atomic"
 
 	"github.com/spf13/cobra"
@@ -20,6 +21,9 @@ type app struct {
 	stdin     io.Reader
 	stdout    io.Writer
 	stderr    io.Writer
+
+	noting sync.Mutex // held while notef writes
+	ended  bool
 
 	connection connection
 	denied     atomic.Bool // the server has said that something is not permitted
@@ -44,6 +48,7 @@ func (e usageError) Unwrap() error { return e.error }
 // run is the program. It returns its exit code.
 func run(ctx context.Context, args []string, lookupEnv func(string) (string, bool), stdin io.Reader, stdout, stderr io.Writer) int {
 	a := &app{lookupEnv: lookupEnv, stdin: stdin, stdout: stdout, stderr: stderr}
+	defer a.end()
 	ctx, stop := untilSignal(ctx)
 	defer stop()
 	root := a.root()
@@ -56,7 +61,7 @@ func run(ctx context.Context, args []string, lookupEnv func(string) (string, boo
 		err = errors.New("interrupted")
 	}
 	err = a.orDenied(err)
-	_, _ = fmt.Fprintf(stderr, "thence: %s\n", plainText(err.Error()))
+	a.notef("thence: %s\n", plainText(err.Error()))
 	var usage usageError
 	if errors.As(err, &usage) {
 		return exitUsage
@@ -166,7 +171,18 @@ func (a *app) printf(format string, args ...any) {
 	_, _ = fmt.Fprintf(a.stdout, format, args...)
 }
 
-// notef is for people, and goes beside the data.
+// notef is for people, and goes beside the data. What a connection says after the command's end goes nowhere.
 func (a *app) notef(format string, args ...any) {
-	_, _ = fmt.Fprintf(a.stderr, format, args...)
+	a.noting.Lock()
+	defer a.noting.Unlock()
+	if !a.ended {
+		_, _ = fmt.Fprintf(a.stderr, format, args...)
+	}
+}
+
+// end has nothing be written from now on.
+func (a *app) end() {
+	a.noting.Lock()
+	defer a.noting.Unlock()
+	a.ended = true
 }

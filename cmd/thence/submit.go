@@ -211,7 +211,7 @@ func (a *app) await(ctx context.Context, d *dispatcher.Dispatcher, r dispatcher.
 	report, err := d.Await(ctx, r)
 	switch {
 	case errors.Is(err, context.DeadlineExceeded):
-		return notEnded(r, timeout)
+		return a.notEnded(r, timeout)
 	case errors.Is(err, context.Canceled):
 		return fmt.Errorf("stopped waiting; job %s is accepted and goes on", r.ID)
 	}
@@ -229,8 +229,11 @@ func (a *app) await(ctx context.Context, d *dispatcher.Dispatcher, r dispatcher.
 }
 
 // notEnded is the error of a wait that took too long. Only the context knows whether it is held.
-func notEnded(r dispatcher.Receipt, timeout time.Duration) error {
+func (a *app) notEnded(r dispatcher.Receipt, timeout time.Duration) error {
 	at := r.Worker + "." + r.Context
+	if a.denied.Load() {
+		return fmt.Errorf("job %s is accepted in %s as %d; whether it has ended these credentials may not see, as the server says above", r.ID, at, r.Sequence)
+	}
 	if r.Duplicate {
 		return fmt.Errorf("job %s is a repeat, and has not ended in %s after %s: an id is unique in the pool; was it given to a job of another context? "+
 			"If not: is a worker of pool %s running? `thence context get %s` says whether the context is held", r.ID, at, timeout, r.Worker, at)
