@@ -262,10 +262,12 @@ type Services struct {
 // services of those names.
 func NewServices(declared ...Service) (Services, error) {
 	all := append([]Service(nil), declared...)
+	var wrong []error
 	for _, s := range declared {
-		if err := s.Check(); err != nil {
-			return Services{}, err
-		}
+		wrong = append(wrong, s.Check())
+	}
+	if err := errors.Join(wrong...); err != nil {
+		return Services{}, err
 	}
 	for _, builtin := range []Service{Stripe(), {Name: Default}, {Name: Body, MaxInFlight: bodyReads}, {Name: job.Timer}} {
 		if !has(all, builtin.Name) {
