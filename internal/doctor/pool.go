@@ -237,10 +237,13 @@ const (
 // present asks whether a worker listens. The server says at once when nobody does; workers do not answer on this inbox,
 // so their silence says that they are there.
 func (p *patient) present(ctx context.Context) presence {
-	ctx, cancel := context.WithTimeout(ctx, settled)
+	way, err := p.asker.nc.RTT()
+	if err != nil {
+		return unsure
+	}
+	ctx, cancel := context.WithTimeout(ctx, settled+2*way)
 	defer cancel()
-	_, err := p.asker.ask(ctx, job.AskSubject(p.name), nil, nil)
-	switch {
+	switch _, err := p.asker.ask(ctx, job.AskSubject(p.name), nil, nil); {
 	case errors.Is(err, nats.ErrNoResponders):
 		return nobody
 	case err == nil, errors.Is(err, context.DeadlineExceeded):
