@@ -40,18 +40,25 @@ func (l lines) await(t *testing.T, part string) {
 	}
 }
 
-// A worker whose credentials are refused says so once and goes on trying: they may be put right on the server.
-func TestWorkerOutlivesRefusedCredentials(t *testing.T) {
-	options := server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT, Username: "a", Password: "old", NoLog: true, NoSigs: true}
-	ns, err := server.NewServer(&options)
+// serving starts a server, which ends with the test.
+func serving(t *testing.T, o *server.Options) *server.Server {
+	t.Helper()
+	ns, err := server.NewServer(o)
 	if err != nil {
 		t.Fatal(err)
 	}
 	ns.Start()
-	defer ns.Shutdown()
+	t.Cleanup(ns.Shutdown)
 	if !ns.ReadyForConnections(time.Minute) {
 		t.Fatal("the server is not ready")
 	}
+	return ns
+}
+
+// A worker whose credentials are refused says so once and goes on trying: they may be put right on the server.
+func TestWorkerOutlivesRefusedCredentials(t *testing.T) {
+	options := server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT, Username: "a", Password: "old", NoLog: true, NoSigs: true}
+	ns := serving(t, &options)
 	a := &app{lookupEnv: func(string) (string, bool) { return "", false }}
 	a.connection.server = strings.Replace(ns.ClientURL(), "nats://", "nats://a:secret@", 1)
 	log := make(lines, 1000)
@@ -78,15 +85,7 @@ func TestDeniedIsNoTimeout(t *testing.T) {
 	user := &server.User{Username: "a", Password: "secret", Permissions: &server.Permissions{
 		Publish: &server.SubjectPermission{Deny: []string{"$JS.API.>"}}, Subscribe: &server.SubjectPermission{Deny: []string{"_INBOX.>"}},
 	}}
-	ns, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT, Users: []*server.User{user}, NoLog: true, NoSigs: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ns.Start()
-	defer ns.Shutdown()
-	if !ns.ReadyForConnections(time.Minute) {
-		t.Fatal("the server is not ready")
-	}
+	ns := serving(t, &server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT, Users: []*server.User{user}, NoLog: true, NoSigs: true})
 	told := make(lines, 100)
 	a := &app{lookupEnv: func(string) (string, bool) { return "", false }, stderr: told}
 	a.connection.server = strings.Replace(ns.ClientURL(), "nats://", "nats://a:secret@", 1)

@@ -161,12 +161,7 @@ func countText(where string, c operator.Count) string {
 	return b.String()
 }
 
-func letters(n int) string {
-	if n == 1 {
-		return "1 dead letter"
-	}
-	return fmt.Sprintf("%d dead letters", n)
-}
+func letters(n int) string { return many(n, "dead letter") }
 
 func (a *app) deadShow() *cobra.Command {
 	return &cobra.Command{

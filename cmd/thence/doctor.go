@@ -93,13 +93,6 @@ func (a *app) examine(cmd *cobra.Command, o doctor.Options) error {
 	return nil
 }
 
-func many(n int, what string) string {
-	if n == 1 {
-		return "1 " + what
-	}
-	return fmt.Sprintf("%d %ss", n, what)
-}
-
 // printFinding prints one finding: a line, and below it why it matters and what to do.
 func (a *app) printFinding(f doctor.Finding) {
 	where := f.Check

@@ -82,10 +82,6 @@ func (a *app) printFlow(r dispatcher.Receipt, flow dispatcher.Flow, took time.Du
 	if result := flow.Result(); result != nil {
 		a.printf("%s\n", compactJSON(result))
 	}
-	jobs := "1 job"
-	if n := len(flow.Jobs); n != 1 {
-		jobs = fmt.Sprintf("%d jobs", n)
-	}
-	a.notef("the flow of job %s in %s.%s has ended after %s: %s\n", plain(r.ID), r.Worker, r.Context, took.Round(time.Millisecond), jobs)
+	a.notef("the flow of job %s in %s.%s has ended after %s: %s\n", plain(r.ID), r.Worker, r.Context, took.Round(time.Millisecond), many(len(flow.Jobs), "job"))
 	return nil
 }

@@ -100,6 +100,14 @@ func wrap(s string, width int) []string {
 	return append(lines, string(rest))
 }
 
+// many is a number of what is counted, in words.
+func many(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}
+
 func orDash(s string) string {
 	if s == "" {
 		return "-"

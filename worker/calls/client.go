@@ -199,11 +199,12 @@ func validHeader(name, value string) bool {
 
 // secret finds a secret's value, for the service that owns it and no other.
 func (c *client) secret(name string, to *url.URL) (string, *job.Failure) {
-	if !c.access.bound(name) && c.service.URL == "" {
+	switch {
+	case c.access.bound(name):
+	case c.service.URL == "":
 		return "", &job.Failure{Type: job.FailureBlocked, Message: fmt.Sprintf(
 			"secret %s can't be sent to %s://%s, which no service owns: declare a service that has the URL", name, to.Scheme, to.Host)}
-	}
-	if !c.access.bound(name) {
+	default:
 		return "", &job.Failure{Type: job.FailureBlocked, Message: fmt.Sprintf(
 			"secret %s does not belong to service %s: a secret is sent to the service that names it, or whose name it begins with (%s_...)", name, c.service.Name, c.service.Name)}
 	}
